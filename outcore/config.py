@@ -1,0 +1,86 @@
+"""Where outcore keeps things, and the settings of one run.
+
+Settings come from flags, then `OUTCORE_*` variables, then `outcore.toml`; the first that
+speaks wins.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from outcore.errors import ConfigError
+
+Tier = Literal["auto", "bwrap", "none"]
+DirectMode = Literal["auto", "always", "never"]
+
+
+def home() -> Path:
+    """Folder for weights, indexes and runs: `$OUTCORE_HOME`, else `~/.cache/outcore`."""
+    named = os.environ.get("OUTCORE_HOME")
+    return Path(named).expanduser() if named else Path.home() / ".cache" / "outcore"
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """What one run may spend. The root gets one last turn to answer when any of it is spent.
+
+    Attributes:
+        turns: replies of the root model.
+        calls: sub-calls made by its code.
+        tokens: tokens in and out, over root and sub-LM, cached ones not counted.
+        seconds: wall clock, from the first turn on.
+        cell_seconds: wall clock of one cell.
+    """
+
+    turns: int = 12
+    calls: int = 2_000
+    tokens: int = 4_000_000
+    seconds: float = 3_600.0
+    cell_seconds: float = 600.0
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if not value > 0:
+                raise ConfigError(f"budget: {field.name} must be above zero, not {value}")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything a run can be told, with its defaults.
+
+    Attributes:
+        root: catalog name, folder, hub id or `http(s)://` address of the root model; None
+            lets the machine decide.
+        sub: the same for the sub-LM.
+        profile: name of a prompt profile in `engine/prompts/`; None takes the catalog's.
+        direct: whether a context that fits the root's window is answered without a kernel.
+        sandbox: isolation of the kernel; `auto` never means none.
+        runs: folder that receives one folder per run.
+        budget: limits of one run.
+    """
+
+    root: str | None = None
+    sub: str | None = None
+    profile: str | None = None
+    direct: DirectMode = "auto"
+    sandbox: Tier = "auto"
+    runs: Path | None = None
+    budget: Budget = Budget()
+
+    def __post_init__(self) -> None:
+        for name, allowed in (("direct", DirectMode), ("sandbox", Tier)):
+            value = getattr(self, name)
+            if value not in get_args(allowed):
+                raise ConfigError(
+                    f"{name} is {value!r}; it can be one of: {', '.join(get_args(allowed))}"
+                )
+
+    @property
+    def runs_dir(self) -> Path:
+        """Folder of the runs, `$OUTCORE_HOME/runs` unless set."""
+        return self.runs if self.runs is not None else home() / "runs"

@@ -1,0 +1,75 @@
+"""Every error outcore raises on purpose, drawn as a tree.
+
+    OutcoreError
+    ├── ConfigError          a setting, flag or name that can't be used
+    ├── BadContext           the text to be read is missing, empty or not text
+    ├── WeightsError         weights are missing, incomplete or have the wrong hash
+    ├── ModelError           an engine failed: died, out of memory, prompt too long
+    │   └── PromptTooLong    carries the numbers
+    ├── SandboxUnavailable   this machine can't isolate a kernel as asked
+    ├── SandboxError         a kernel failed: died, out of memory, out of time
+    └── BudgetExceeded       a run has spent its calls, tokens or seconds
+
+A message says what failed, where, and what to do about it. What a cell's own code raises
+is output for the root model, not an error of this tree.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "BadContext",
+    "BudgetExceeded",
+    "ConfigError",
+    "ModelError",
+    "OutcoreError",
+    "PromptTooLong",
+    "SandboxError",
+    "SandboxUnavailable",
+    "WeightsError",
+]
+
+
+class OutcoreError(Exception):
+    """Base of all errors raised on purpose."""
+
+
+class ConfigError(OutcoreError):
+    """A setting, flag or name can't be used."""
+
+
+class BadContext(OutcoreError):  # noqa: N818 - named for what it tells the user
+    """The text to be read is missing, empty, not text, or changed while it was read."""
+
+
+class WeightsError(OutcoreError):
+    """Model weights are missing, incomplete or differ from their published hash."""
+
+
+class ModelError(OutcoreError):
+    """An engine failed: it died, ran out of memory, or can't serve the request."""
+
+
+class PromptTooLong(ModelError):  # noqa: N818
+    """A prompt and its answer don't fit the model's window.
+
+    Attributes:
+        tokens: length of the prompt, in tokens.
+        room: most tokens a prompt may have here, after the answer's share.
+    """
+
+    def __init__(self, message: str, *, tokens: int, room: int) -> None:
+        super().__init__(message)
+        self.tokens = tokens
+        self.room = room
+
+
+class SandboxUnavailable(OutcoreError):  # noqa: N818
+    """This machine can't isolate a kernel as asked; the message holds the fix."""
+
+
+class SandboxError(OutcoreError):
+    """A kernel failed: it died, used too much memory or time, or broke the bridge's rules."""
+
+
+class BudgetExceeded(OutcoreError):  # noqa: N818
+    """A run has spent its share of calls, tokens or seconds."""
