@@ -1,9 +1,9 @@
 """outcore: Recursive Language Models as a local inference engine (arXiv 2512.24601).
 
-    from outcore import RLM
+from outcore import RLM
 
-    with RLM() as rlm:
-        print(rlm.completion(Path("corpus.txt"), "Who betrayed the captain?").response)
+with RLM() as rlm:
+    print(rlm.completion(Path("corpus.txt"), "Who betrayed the captain?").response)
 """
 
 from __future__ import annotations

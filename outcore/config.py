@@ -7,10 +7,9 @@ speaks wins.
 from __future__ import annotations
 
 import os
-import tomllib
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 from outcore.errors import ConfigError
 
@@ -61,6 +60,7 @@ class Settings:
         direct: whether a context that fits the root's window is answered without a kernel.
         sandbox: isolation of the kernel; `auto` never means none.
         runs: folder that receives one folder per run.
+        encoding: how the files of a context are encoded.
         budget: limits of one run.
     """
 
@@ -70,6 +70,7 @@ class Settings:
     direct: DirectMode = "auto"
     sandbox: Tier = "auto"
     runs: Path | None = None
+    encoding: str = "utf-8"
     budget: Budget = Budget()
 
     def __post_init__(self) -> None:

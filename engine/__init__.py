@@ -1,0 +1,1 @@
+"""The recursive run: turns, prompts, parsing, budget, batcher, trajectory."""

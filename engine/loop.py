@@ -1,0 +1,95 @@
+"""An event loop on a thread of its own, so that engines and kernels outlive a call."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from outcore.errors import OutcoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Coroutine
+
+T = TypeVar("T")
+
+_CANCEL_SECONDS = 3.0
+
+
+class LoopThread:
+    """Runs coroutines for callers on any thread or loop. The thread starts at the first."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+        self._closed = False
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run to the end and return the result.
+
+        A KeyboardInterrupt in the waiting thread cancels the work and is raised at once.
+        """
+        future = asyncio.run_coroutine_threadsafe(work, self._started(work))
+        try:
+            return future.result()
+        except BaseException:
+            future.cancel()
+            raise
+
+    async def awaited(self, work: Coroutine[Any, Any, T]) -> T:
+        """`run`, for a caller on another loop; cancelling it cancels the work."""
+        return await asyncio.wrap_future(
+            asyncio.run_coroutine_threadsafe(work, self._started(work))
+        )
+
+    def close(self, last: Callable[[], Awaitable[None]]) -> None:
+        """Cancel what runs, run `last`, and end the thread."""
+        with self._lock:
+            self._closed = True
+            loop, thread = self._loop, self._thread
+        if loop is None or thread is None:
+            return
+        try:
+            asyncio.run_coroutine_threadsafe(_finish(last), loop).result()
+        finally:
+            loop.call_soon_threadsafe(loop.stop)
+            thread.join()
+
+    def _started(self, work: Coroutine[Any, Any, T]) -> asyncio.AbstractEventLoop:
+        with self._lock:
+            if self._closed:
+                work.close()
+                raise OutcoreError("this RLM is closed; make a new one")
+            if self._loop is None:
+                self._loop = asyncio.new_event_loop()
+                self._thread = threading.Thread(
+                    target=_serve, args=(self._loop,), name="outcore", daemon=True
+                )
+                self._thread.start()
+            return self._loop
+
+
+def _serve(loop: asyncio.AbstractEventLoop) -> None:
+    asyncio.set_event_loop(loop)
+    try:
+        loop.run_forever()
+    finally:
+        loop.run_until_complete(loop.shutdown_asyncgens())
+        loop.close()
+
+
+async def _finish(last: Callable[[], Awaitable[None]]) -> None:
+    # vLLM keeps a task of its own on this loop; it ends with its engine, in `last`.
+    own = asyncio.current_task()
+    tasks = [task for task in asyncio.all_tasks() if task is not own and _is_ours(task)]
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        await asyncio.wait(tasks, timeout=_CANCEL_SECONDS)
+    await last()
+
+
+def _is_ours(task: asyncio.Task[Any]) -> bool:
+    code = getattr(task.get_coro(), "cr_code", None)
+    return code is not None and "vllm" not in code.co_filename

@@ -1,0 +1,190 @@
+"""One question over one staged context: the direct way, or a run with a kernel."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from outcore.engine.card import card
+from outcore.engine.sample import joined, samples
+from outcore.engine.search import SearchIndex
+
+from outcore.engine.citations import cite
+from outcore.engine.desk import Desk, Draft
+from outcore.engine.profile import Profile
+from outcore.engine.result import Completion
+from outcore.engine.run import Outcome, Run
+from outcore.errors import BudgetExceeded
+from outcore.kernel_sandbox import Kernel, KernelSpec
+from outcore.models.engine import Priority, Request
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from outcore.engine.corpus import Corpus
+    from outcore.engine.search import Passage
+
+    from outcore.config import Settings
+    from outcore.engine.batcher import Batcher
+    from outcore.engine.budget import Spending
+    from outcore.engine.trajectory import Trajectory
+    from outcore.models.serve import Served
+
+# Below this many tokens the plain model answers better than a run (arXiv 2512.24601).
+_DIRECT_TOKENS = 1 << 14
+_DIRECT_REPLY = 512
+_DIRECT_SYSTEM = "You answer a question about a text. Answer from the text alone."
+# No tokenizer in use makes fewer tokens of this many characters than _DIRECT_TOKENS.
+_DIRECT_CHARS = _DIRECT_TOKENS * 16
+_SAMPLE_CHARS = 4_000
+_SAMPLES = 8
+# A slice leaves room for the question, the reply, and text denser than the samples.
+_SLICE_SHARE = 0.6
+_SLICE_MOST = 8_192
+_TYPES = {
+    "str": "a str",
+    "list": "a list",
+    "dict": "a dict from name to text",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is needed to answer one question.
+
+    Attributes:
+        text: the question.
+        corpus: the staged context.
+        served: the running models.
+        batcher: the way to the sub-LM.
+        settings: how to go about it.
+        spending: the run's account.
+        trajectory: the run's record; closed by whoever opened it.
+        phase: is told what is being done, in a word or two.
+    """
+
+    text: str
+    corpus: Corpus
+    served: Served
+    batcher: Batcher
+    settings: Settings
+    spending: Spending
+    trajectory: Trajectory
+    phase: Callable[[str], None]
+
+    async def answer(self) -> Completion:
+        """Answer it, by the way that suits the context's length.
+
+        Raises:
+            OutcoreError: as the parts of a run raise it.
+        """
+        root, sub = self.served.root, self.served.sub
+        self.trajectory.add(
+            "run",
+            question=self.text,
+            root=root.name,
+            sub=sub.name,
+            context={
+                "digest": self.corpus.digest,
+                "chars": self.corpus.chars,
+                "documents": len(self.corpus.documents),
+            },
+        )
+        direct = await self._direct_prompt()
+        if direct is not None:
+            outcome, tier = await self._directly(direct), "direct"
+            shown = []
+        else:
+            outcome, tier, shown = await self._with_kernel()
+        draft = outcome.draft
+        citations = await asyncio.to_thread(cite, self.corpus, draft.content, draft.quotes, shown)
+        completion = Completion(
+            answer=draft.content,
+            complete=outcome.reason is None,
+            citations=citations,
+            usage={
+                "root": (root.name, self.spending.root),
+                "sub": (sub.name, self.spending.sub),
+            },
+            turns=self.spending.turns,
+            seconds=self.spending.seconds,
+            run_dir=self.trajectory.folder,
+            sandbox=tier,
+            reason=outcome.reason,
+        )
+        self.trajectory.add("end", **completion.as_dict())
+        return completion
+
+    async def _direct_prompt(self) -> Request | None:
+        mode, corpus = self.settings.direct, self.corpus
+        if mode == "never" or (mode == "auto" and corpus.chars > _DIRECT_CHARS):
+            return None
+        root = self.served.root
+        text = await asyncio.to_thread(joined, corpus)
+        dialogue = root.dialogue(_DIRECT_SYSTEM)
+        prompt = await asyncio.to_thread(dialogue.ask, f"{text}\n\n{self.text}")
+        room = root.window - _DIRECT_REPLY
+        if mode == "auto" and root.length(prompt) > min(_DIRECT_TOKENS, room // 2):
+            return None
+        return Request(prompt, _DIRECT_REPLY, priority=Priority.ROOT)
+
+    async def _directly(self, request: Request) -> Outcome:
+        self.phase("reading")
+        self.spending.turns += 1
+        self.trajectory.add("turn", number=1, direct=True)
+        try:
+            async with asyncio.timeout(max(0.0, self.spending.left)):
+                generation = await self.served.root.generate(request)
+        except TimeoutError:
+            limit = f"{self.spending.budget.seconds:g}"
+            raise BudgetExceeded(
+                f"{self.served.root.name} did not answer within {limit} seconds; allow more"
+            ) from None
+        self.spending.root.add(generation)
+        self.trajectory.add("reply", text=generation.text, tokens_in=generation.tokens_in)
+        cut = "the answer was cut off at its longest" if generation.finish == "length" else None
+        return Outcome(Draft(generation.text.strip(), ready=True), cut)
+
+    async def _with_kernel(self) -> tuple[Outcome, str, list[Passage]]:
+        root, sub = self.served.root, self.served.sub
+        profile = Profile.load(self.settings.profile or self.served.profile)
+        index = asyncio.ensure_future(asyncio.to_thread(SearchIndex.open_or_build, self.corpus))
+        try:
+            chars_per_token = await self._chars_per_token()
+            slice_tokens = min(_SLICE_MOST, int(sub.window * _SLICE_SHARE) - profile.sub_tokens)
+            desk = Desk(self.corpus, index, self.batcher, self.spending, profile.sub_tokens)
+            hints = {"slice_tokens": slice_tokens, "chars_per_token": chars_per_token}
+            spec = KernelSpec(self.corpus.folder, tier=self.settings.sandbox, hints=hints)
+            self.phase("starting the sandbox")
+            async with await Kernel.start(spec, desk.handle) as kernel:
+                self.phase("working")
+                run = Run(
+                    question=self.text,
+                    card=card(self.corpus, tokens=int(self.corpus.chars / chars_per_token)),
+                    context_type=_TYPES[self.corpus.kind],
+                    root=root,
+                    profile=profile,
+                    kernel=kernel,
+                    desk=desk,
+                    spending=self.spending,
+                    trajectory=self.trajectory,
+                    limits={
+                        "slice_tokens": slice_tokens,
+                        "slice_chars": int(slice_tokens * chars_per_token),
+                        "output_chars": profile.output_chars,
+                    },
+                )
+                return await run.answer(), kernel.tier, desk.shown
+        finally:
+            # A thread can't be cancelled; the index is worth having anyway. Its failure, if it
+            # failed, has been told to whoever searched.
+            with contextlib.suppress(Exception):
+                await index
+
+    async def _chars_per_token(self) -> float:
+        """Measured with the sub-LM's tokenizer on pieces spread over the context."""
+        pieces = samples(self.corpus, _SAMPLES, _SAMPLE_CHARS)
+        text = await asyncio.to_thread("".join, pieces)
+        return max(0.5, len(text) / max(1, await self.served.sub.count_tokens(text)))

@@ -1,0 +1,81 @@
+"""What comes of a question."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from outcore.engine.budget import Usage
+
+
+@dataclass(frozen=True, slots=True)
+class Citation:
+    """A passage of the context that bears an answer out.
+
+    Attributes:
+        document: name of its document.
+        offset: where it begins there, in characters.
+        text: the passage, as it stands in the context.
+    """
+
+    document: str
+    offset: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """An answer and how it came about.
+
+    Attributes:
+        answer: the answer; empty where none was found.
+        complete: whether the root gave it of its own accord, not because its budget ended.
+        citations: where it stands in the context.
+        usage: per role (`root`, `sub`), the model's name and what it was used for.
+        turns: replies of the root that counted.
+        seconds: wall clock, without starting the engines.
+        run_dir: folder of the trajectory.
+        sandbox: isolation that was in force; `direct` where no code was run.
+        reason: why it is incomplete; None where it is complete.
+    """
+
+    answer: str
+    complete: bool
+    citations: tuple[Citation, ...]
+    usage: Mapping[str, tuple[str, Usage]]
+    turns: int
+    seconds: float
+    run_dir: Path
+    sandbox: str
+    reason: str | None = None
+
+    @property
+    def response(self) -> str:
+        """The answer, under the name that rlms uses."""
+        return self.answer
+
+    @property
+    def execution_time(self) -> float:
+        """The seconds, under the name that rlms uses."""
+        return self.seconds
+
+    def as_dict(self) -> dict[str, Any]:
+        """The whole of it as JSON values."""
+        return {
+            "answer": self.answer,
+            "complete": self.complete,
+            "reason": self.reason,
+            "citations": [asdict(citation) for citation in self.citations],
+            "usage": {
+                role: {"model": model, **asdict(usage)}
+                for role, (model, usage) in self.usage.items()
+            },
+            "turns": self.turns,
+            "seconds": round(self.seconds, 3),
+            "run_dir": str(self.run_dir),
+            "sandbox": self.sandbox,
+        }

@@ -1,0 +1,229 @@
+"""`RLM`: models that stay up, and questions put to them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import shutil
+import tempfile
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from outcore.engine.stage import stage
+
+from outcore.config import Settings, home
+from outcore.engine.batcher import Batcher
+from outcore.engine.budget import Spending
+from outcore.engine.loop import LoopThread
+from outcore.engine.question import Question
+from outcore.engine.result import Completion
+from outcore.engine.trajectory import Trajectory
+from outcore.errors import ConfigError, OutcoreError
+from outcore.kernel_sandbox.session import Session
+from outcore.models.progress import SILENT
+from outcore.models.serve import Served, serve
+from outcore.reaper import reaper
+
+if TYPE_CHECKING:
+    from outcore.config import Budget
+    from outcore.models.progress import Progress
+
+__all__ = ["RLM", "Completion"]
+
+_INSTRUCTION_INSIDE = (
+    "The context holds a question or an instruction; find it, usually at the very start or end, "
+    "and carry it out."
+)
+
+
+@dataclass(slots=True)
+class Status:
+    """What an `RLM` is doing, for a progress line.
+
+    Attributes:
+        phase: in a word or two.
+        spending: the account of the question being answered, if there is one.
+        batcher: the way to the sub-LM, once the models are up.
+    """
+
+    phase: str = "idle"
+    spending: Spending | None = None
+    batcher: Batcher | None = None
+
+
+class RLM:
+    """A root model and a sub-LM, kept running between questions.
+
+        with RLM() as rlm:
+            rlm.completion(Path("corpus/"), "Which contract ends first?").answer
+
+    The models start with the first question, or on entering the context manager. Questions may
+    be put from several threads and tasks at once. Everything ends with `close`, and also when
+    this process is killed.
+
+    Args:
+        root: catalog name, folder, hub id or `http(s)://` address of the root model.
+        sub: the same for the sub-LM.
+        settings: all other settings.
+        progress: is told what happens while models are fetched and started.
+        changes: single fields of `Settings`, such as `budget=Budget(seconds=60)`.
+    """
+
+    def __init__(
+        self,
+        root: str | None = None,
+        sub: str | None = None,
+        *,
+        settings: Settings | None = None,
+        progress: Progress = SILENT,
+        **changes: Any,
+    ) -> None:
+        base = settings if settings is not None else Settings()
+        named = {"root": root, "sub": sub}
+        changes |= {name: value for name, value in named.items() if value is not None}
+        try:
+            self.settings = replace(base, **changes)
+        except TypeError as error:
+            raise ConfigError(f"there is no such setting: {error}") from error
+        self.status = Status()
+        self._progress = progress
+        self._loop = LoopThread()
+        self._served: Served | None = None
+        self._session: Session | None = None
+        self._starting = asyncio.Lock()
+        self._closed = False
+
+    def __enter__(self) -> Self:
+        try:
+            self._loop.run(self._models())
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        return await asyncio.to_thread(self.__enter__)
+
+    async def __aexit__(self, *_: object) -> None:
+        await asyncio.to_thread(self.close)
+
+    def completion(
+        self, prompt: Any, root_prompt: str | None = None, *, budget: Budget | None = None
+    ) -> Completion:
+        """Answer `root_prompt` over the context `prompt`.
+
+        Args:
+            prompt: str, list, dict, path of a file or folder, or list of paths.
+            root_prompt: the question. Without one, the context is expected to hold it.
+            budget: limits of this question, else those of the settings.
+
+        Raises:
+            BadContext: the context is missing, empty or no text.
+            OutcoreError: the models or the sandbox failed; see `outcore.errors`.
+        """
+        return self._loop.run(self._complete(prompt, root_prompt, budget))
+
+    async def acompletion(
+        self, prompt: Any, root_prompt: str | None = None, *, budget: Budget | None = None
+    ) -> Completion:
+        """`completion`, to be awaited. Cancelling it ends the question and its kernel."""
+        return await self._loop.awaited(self._complete(prompt, root_prompt, budget))
+
+    def close(self) -> None:
+        """End the models and all that belongs to them. Closing twice is fine."""
+        if self._closed:
+            return
+        self._closed = True
+        self._loop.close(self._end)
+
+    async def _end(self) -> None:
+        if self._served is not None:
+            await self._served.close()
+        if self._session is not None:
+            self._session.remove()
+            reaper().release_path(self._session.folder)
+
+    async def _models(self) -> tuple[Served, Batcher]:
+        async with self._starting:
+            if self._served is None:
+                self.status.phase = "starting the models"
+                if self._session is None:
+                    self._session = Session.create()
+                    reaper().adopt_path(self._session.folder)
+                self._served = await serve(
+                    self.settings.root,
+                    self.settings.sub,
+                    scratch=self._session.folder,
+                    logs=home() / "logs" / str(os.getpid()),
+                    progress=self._progress,
+                )
+                self.status.batcher = Batcher(self._served.sub)
+                self.status.phase = "idle"
+            assert self.status.batcher is not None
+            return self._served, self.status.batcher
+
+    async def _complete(
+        self, prompt: Any, root_prompt: str | None, budget: Budget | None
+    ) -> Completion:
+        if self._closed:
+            raise OutcoreError("this RLM is closed; make a new one")
+        text = root_prompt if root_prompt is not None else _INSTRUCTION_INSIDE
+        if not text.strip():
+            raise ConfigError("the question is empty")
+        staged = _folder_for_staging()
+        try:
+            self.status.phase = "reading the context"
+            corpus = await asyncio.to_thread(
+                stage, prompt, staged / "context", self.settings.encoding
+            )
+            served, batcher = await self._models()
+            spending = Spending(budget if budget is not None else self.settings.budget)
+            self.status.spending = spending
+            trajectory = Trajectory(self.settings.runs_dir / _run_id())
+            try:
+                question = Question(
+                    text,
+                    corpus,
+                    served,
+                    batcher,
+                    self.settings,
+                    spending,
+                    trajectory,
+                    self._phase,
+                )
+                return await question.answer()
+            except OutcoreError as error:
+                trajectory.add("end", error=f"{type(error).__name__}: {error}")
+                raise
+            finally:
+                trajectory.close()
+        finally:
+            self.status.phase = "idle"
+            await asyncio.to_thread(shutil.rmtree, staged, ignore_errors=True)
+            reaper().release_path(staged)
+
+    def _phase(self, phase: str) -> None:
+        self.status.phase = phase
+
+
+def _folder_for_staging() -> Path:
+    base = home() / "staged"
+    try:
+        base.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix=f"{os.getpid()}-", dir=base))
+    except OSError as error:
+        raise ConfigError(
+            f"can't write to {base}: {error.strerror}; set OUTCORE_HOME to a folder you can write to"
+        ) from error
+    reaper().adopt_path(folder)
+    return folder
+
+
+def _run_id() -> str:
+    return f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"

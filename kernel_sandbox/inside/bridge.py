@@ -1,0 +1,214 @@
+"""The kernel's end of the bridge: calls go out, answers come back in any order.
+
+One background thread per process owns the socket, so an interrupt that hits a caller can
+never cut a frame in two. Any thread may call, and so may asyncio. A forked child gets its
+own connection at its first call.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import json
+import os
+import select
+import socket
+import threading
+from collections import deque
+from concurrent.futures import Future, InvalidStateError
+from typing import Any
+
+from .errors import SubcallError, revive
+from .frames import HEADER, encode
+
+_READ = 1 << 18
+_QUEUED = 64 << 20
+
+
+class Bridge:
+    """Calls to the host.
+
+    Attributes:
+        cap: most bytes of one call.
+    """
+
+    def __init__(self, path: str, token: str, cap: int) -> None:
+        self.cap = cap
+        self._path = path
+        self._token = token
+        self._link: _Link | None = None
+        self._lock = threading.Lock()
+        os.register_at_fork(after_in_child=self._forget)
+
+    def _forget(self) -> None:
+        self._link = None
+        self._lock = threading.Lock()
+
+    def connect(self) -> None:
+        """Connect now instead of at the first call.
+
+        Raises:
+            SubcallError: the host does not listen.
+        """
+        self._connected()
+
+    def _connected(self) -> _Link:
+        with self._lock:
+            if self._link is None or self._link.broken:
+                self._link = _Link(self._path, self._token, self.cap)
+            return self._link
+
+    def submit(self, op: str, params: dict[str, Any]) -> Future[Any]:
+        """Send one call; cancelling the future tells the host to drop it.
+
+        Raises:
+            SubcallError: the call can't be put in a frame, or the host does not listen.
+        """
+        return self._connected().submit(op, params)
+
+    def call(self, op: str, params: dict[str, Any]) -> Any:
+        """Send one call and wait for its answer.
+
+        Raises:
+            SubcallError: the host's error, under its own name.
+        """
+        future = self.submit(op, params)
+        try:
+            return future.result()
+        except BaseException:
+            future.cancel()
+            raise
+
+    async def acall(self, op: str, params: dict[str, Any]) -> Any:
+        """Like `call`, for asyncio."""
+        return await asyncio.wrap_future(self.submit(op, params))
+
+
+class _Link:
+    """One connection and the thread that owns it."""
+
+    def __init__(self, path: str, token: str, cap: int) -> None:
+        self.broken = False
+        self._cap = cap
+        self._ids = itertools.count()
+        self._pending: dict[int, Future[Any]] = {}
+        self._out: deque[bytes] = deque()
+        self._queued = 0
+        self._changed = threading.Condition()
+        self._socket = socket.socket(socket.AF_UNIX)
+        try:
+            self._socket.connect(path)
+        except OSError as error:
+            self._socket.close()
+            raise SubcallError(f"the host does not answer: {error}") from None
+        self._socket.setblocking(False)
+        self._bell, self._listener = socket.socketpair()
+        self._bell.setblocking(False)
+        self._send(encode({"token": token}, cap))
+        threading.Thread(target=self._run, name="bridge", daemon=True).start()
+
+    def submit(self, op: str, params: dict[str, Any]) -> Future[Any]:
+        number = next(self._ids)
+        try:
+            frame = encode({"id": number, "op": op, "params": params}, self._cap)
+        except (TypeError, ValueError, RecursionError) as error:
+            raise SubcallError(f"{op}: {error}") from None
+        future: Future[Any] = Future()
+        self._pending[number] = future
+        future.add_done_callback(lambda done: self._drop(number) if done.cancelled() else None)
+        self._send(frame)
+        return future
+
+    def _drop(self, number: int) -> None:
+        if self._pending.pop(number, None) is not None:
+            self._send(encode({"id": number, "op": "cancel"}, self._cap))
+
+    def _send(self, frame: bytes) -> None:
+        with self._changed:
+            while self._queued > _QUEUED and not self.broken:
+                self._changed.wait()
+            if self.broken:
+                self._fail()
+                return
+            self._out.append(frame)
+            self._queued += len(frame)
+        # A full bell rings already, and a closed one has no one left to ring for.
+        with contextlib.suppress(OSError):
+            self._bell.send(b"\0")
+
+    def _run(self) -> None:
+        try:
+            self._pump()
+        except (OSError, ValueError):
+            pass  # a lost host and a frame that is not one end the same way
+        finally:
+            with self._changed:
+                self.broken = True
+                self._changed.notify_all()
+            self._fail()
+            for one in (self._socket, self._bell, self._listener):
+                one.close()
+
+    def _pump(self) -> None:
+        poll = select.poll()
+        poll.register(self._listener, select.POLLIN)
+        poll.register(self._socket, select.POLLIN)
+        received = bytearray()
+        rest = memoryview(b"")
+        while True:
+            for fd, _ in poll.poll():
+                if fd == self._listener.fileno():
+                    self._listener.recv(4096)
+            rest = self._write(rest)
+            waits = select.POLLIN | (select.POLLOUT if rest or self._out else 0)
+            poll.modify(self._socket, waits)
+            with contextlib.suppress(BlockingIOError):
+                while data := self._socket.recv(_READ):
+                    received += data
+                    if len(data) < _READ:
+                        break
+                else:
+                    return
+            self._take(received)
+
+    def _write(self, rest: memoryview) -> memoryview:
+        while True:
+            if not rest:
+                with self._changed:
+                    if not self._out:
+                        return rest
+                    rest = memoryview(self._out.popleft())
+                    self._queued -= len(rest)
+                    self._changed.notify()
+            try:
+                rest = rest[self._socket.send(rest) :]
+            except BlockingIOError:
+                return rest
+
+    def _take(self, received: bytearray) -> None:
+        start = 0
+        while len(received) - start >= HEADER.size:
+            (length,) = HEADER.unpack_from(received, start)
+            end = start + HEADER.size + length
+            if len(received) < end:
+                break
+            self._settle(json.loads(received[start + HEADER.size : end]))
+            start = end
+        del received[:start]
+
+    def _settle(self, frame: dict[str, Any]) -> None:
+        future = self._pending.pop(frame["id"], None)
+        if future is None:
+            return
+        with contextlib.suppress(InvalidStateError):  # cancelled a moment ago
+            if "error" in frame:
+                future.set_exception(revive(frame["error"]))
+            else:
+                future.set_result(frame["ok"])
+
+    def _fail(self) -> None:
+        while self._pending:
+            _, future = self._pending.popitem()
+            with contextlib.suppress(InvalidStateError):
+                future.set_exception(SubcallError("the host closed the bridge"))

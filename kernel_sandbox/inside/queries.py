@@ -1,0 +1,225 @@
+"""The names that ask models and the index: `llm_query` and its kin, `search`, `count_tokens`."""
+
+# No `annotations` from `__future__`: help() in a cell would show the types in quotes.
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import Future
+from typing import Any
+
+from .bridge import Bridge
+from .errors import BatchError, SubcallError
+
+_PIECE = 1 << 20
+
+
+class Hit(dict[str, Any]):
+    """One passage found by `search`: `hit.document`, `hit.offset`, `hit.score`, `hit.text`.
+
+    The same fields are there as keys, `hit["text"]`. `offset` counts characters from the
+    start of the document.
+    """
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return self[name]
+        except KeyError:
+            raise AttributeError(f"a hit has {', '.join(self)}, not {name!r}") from None
+
+    def __repr__(self) -> str:
+        return f"{self['document']} @ {self['offset']} (score {self['score']:.1f})\n{self['text']}"
+
+    __str__ = __repr__
+
+
+class Hits(list[Hit]):
+    """The passages of one `search`, best first; prints them all."""
+
+    def __repr__(self) -> str:
+        if not self:
+            return "no passage found"
+        return "\n\n".join(f"[{number}] {hit!r}" for number, hit in enumerate(self))
+
+    __str__ = __repr__
+
+
+class Queries:
+    """The calls, bound to one bridge. Their docstrings are what `help()` shows in a cell."""
+
+    def __init__(self, bridge: Bridge) -> None:
+        self._bridge = bridge
+
+    def llm_query(
+        self,
+        prompt: Any,
+        text: Any = None,
+        *,
+        schema: Any = None,
+        choices: Iterable[Any] | None = None,
+        max_tokens: int | None = None,
+        model: str | None = None,
+    ) -> Any:
+        """Ask the sub-LM one question, about `text` where given, and return its answer.
+
+        llm_query("Who is the captain?", text=piece)            -> str
+        llm_query("Sentiment?", text=t, choices=["good", "bad"])  -> one of the choices
+        llm_query("List the dates", text=t, schema={...})       -> value of that JSON schema
+
+        Put the slice in `text` and the question in `prompt`: questions on the same slice are
+        then much faster. `schema` is a JSON schema or a pydantic class. `model` is ignored.
+
+        Raises:
+            PromptTooLong: with `.tokens` and `.room`; cut the text with slices().
+            BudgetExceeded: no more calls in this run.
+        """
+        params = _params(prompt, text, schema, choices, max_tokens)
+        return _typed(self._bridge.call("llm_query", params), schema)
+
+    async def allm_query(
+        self,
+        prompt: Any,
+        text: Any = None,
+        *,
+        schema: Any = None,
+        choices: Iterable[Any] | None = None,
+        max_tokens: int | None = None,
+        model: str | None = None,
+    ) -> Any:
+        """llm_query for asyncio: `await asyncio.gather(*[allm_query(q, t) for t in texts])`."""
+        params = _params(prompt, text, schema, choices, max_tokens)
+        return _typed(await self._bridge.acall("llm_query", params), schema)
+
+    def llm_query_batched(
+        self,
+        prompts: Any,
+        text: Any = None,
+        *,
+        schema: Any = None,
+        choices: Iterable[Any] | None = None,
+        max_tokens: int | None = None,
+        return_exceptions: bool = False,
+        model: str | None = None,
+    ) -> list[Any]:
+        """Ask many questions at once and return the answers in order.
+
+        llm_query_batched(["Q1", "Q2"], text=piece)        many questions on one slice
+        llm_query_batched("Summarise", text=pieces)        one question on many slices
+        llm_query_batched(prompts, text=texts)             pairs, equally long
+
+        All calls are made, even where some fail. With return_exceptions=True a failed call's
+        exception stands in its place.
+
+        Raises:
+            BatchError: some calls failed; `.results` has the answers and the exceptions.
+        """
+        choices = None if choices is None else list(choices)
+        pending: list[Future[Any] | SubcallError] = []
+        try:
+            for prompt, piece in _pairs(prompts, text):
+                params = _params(prompt, piece, schema, choices, max_tokens)
+                try:
+                    pending.append(self._bridge.submit("llm_query", params))
+                except SubcallError as error:
+                    pending.append(error)
+            results = [_outcome(one, schema) for one in pending]
+        except BaseException:
+            for one in pending:
+                if isinstance(one, Future):
+                    one.cancel()
+            raise
+        if not return_exceptions and any(isinstance(one, Exception) for one in results):
+            raise BatchError(results)
+        return results
+
+    def search(self, query: Any, k: int = 5) -> Hits:
+        """Find the `k` passages of the context that fit the words of `query` best (BM25).
+
+        Each hit has .document, .offset (characters), .score and .text; print(search("...")).
+        """
+        found = self._bridge.call("search", {"query": as_text(query), "k": max(1, int(k))})
+        return Hits(Hit(one) for one in found)
+
+    def count_tokens(self, text: Any) -> int:
+        """Length of `text` in tokens of the sub-LM."""
+        pending = [
+            self._bridge.submit("count_tokens", {"text": piece}) for piece in _pieces(as_text(text))
+        ]
+        return sum(int(one.result()) for one in pending)
+
+
+def as_text(value: Any) -> str:
+    """`value` as the text a model reads: strings as they are, chat messages by their content.
+
+    Raises:
+        TypeError: `value` is None.
+    """
+    if isinstance(value, str):
+        return value
+    if value is None:
+        raise TypeError("a prompt is text, and this one is None")
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        return bytes(value).decode("utf-8", "replace")
+    if isinstance(value, Mapping):
+        content = value.get("content")
+        return content if isinstance(content, str) else json.dumps(value, default=str)
+    if isinstance(value, (list, tuple)):
+        return "\n".join(as_text(one) for one in value)
+    return str(value)
+
+
+def _params(
+    prompt: Any, text: Any, schema: Any, choices: Iterable[Any] | None, max_tokens: int | None
+) -> dict[str, Any]:
+    if schema is not None and not isinstance(schema, dict):
+        try:
+            schema = schema.model_json_schema()
+        except (AttributeError, TypeError):
+            raise TypeError(
+                f"schema is a JSON schema (dict) or a pydantic class, not {type(schema).__name__}"
+            ) from None
+    if isinstance(choices, str):
+        raise TypeError('choices is a list of labels, such as ["yes", "no"], not a string')
+    return {
+        "prompt": as_text(prompt),
+        "text": None if text is None else as_text(text),
+        "schema": schema,
+        "choices": None if choices is None else [str(one) for one in choices],
+        "max_tokens": None if max_tokens is None else int(max_tokens),
+    }
+
+
+def _typed(answer: Any, schema: Any) -> Any:
+    validate = getattr(schema, "model_validate", None)
+    return answer if validate is None else validate(answer)
+
+
+def _outcome(one: Future[Any] | SubcallError, schema: Any) -> Any:
+    if isinstance(one, SubcallError):
+        return one
+    try:
+        return _typed(one.result(), schema)
+    except Exception as error:
+        return error
+
+
+def _pairs(prompts: Any, text: Any) -> list[tuple[Any, Any]]:
+    one_prompt = isinstance(prompts, (str, bytes, Mapping))
+    many_texts = isinstance(text, Iterable) and not isinstance(text, (str, bytes, Mapping))
+    if many_texts:
+        texts: Sequence[Any] = list(text)
+        asked = [prompts] * len(texts) if one_prompt else list(prompts)
+        if len(asked) != len(texts):
+            raise ValueError(
+                f"{len(asked)} prompts and {len(texts)} texts; give one of them once, or as many"
+            )
+        return list(zip(asked, texts, strict=True))
+    return [(one, text) for one in ([prompts] if one_prompt else prompts)]
+
+
+def _pieces(text: str) -> list[str]:
+    pieces = []
+    while len(text) > _PIECE:
+        end = text.rfind("\n", 1, _PIECE) + 1 or _PIECE
+        pieces.append(text[:end])
+        text = text[end:]
+    return [*pieces, text]

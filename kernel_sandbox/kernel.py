@@ -1,0 +1,241 @@
+"""A Python REPL for code that is not trusted."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import shutil
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+from outcore.errors import SandboxError
+from outcore.kernel_sandbox import tiers
+from outcore.kernel_sandbox.interpreter import Interpreter
+from outcore.kernel_sandbox.limits import Limits
+from outcore.kernel_sandbox.output import Output
+from outcore.kernel_sandbox.process import KernelProcess, Setting
+from outcore.kernel_sandbox.session import Session
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+    from types import TracebackType
+
+    from outcore.config import Tier
+    from outcore.kernel_sandbox.broker import Handler
+    from outcore.kernel_sandbox.channel import Execution
+
+Status = Literal["ok", "error", "interrupted", "killed"]
+
+_NUDGE_SECONDS = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class KernelSpec:
+    """What a kernel is started with.
+
+    Attributes:
+        context: folder of the staged context.
+        tier: isolation asked for.
+        limits: what it may use.
+        hints: settings of its tools, JSON: `slice_tokens`, `chars_per_token`.
+    """
+
+    context: Path
+    tier: Tier = "auto"
+    limits: Limits = field(default_factory=Limits)
+    hints: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class CellResult:
+    """How a cell ended.
+
+    Attributes:
+        status: `ok`; `error`, its code raised; `interrupted`, at its deadline or for too much
+            output, its variables stand; `killed`, the kernel is a fresh one.
+        output: stdout, stderr, values and traceback in the order they came, the middle cut.
+        error: `Kind: message`, or why it was interrupted or killed; None when all went well.
+        seconds: wall clock of the cell.
+        dropped: bytes cut out of the output.
+    """
+
+    status: Status
+    output: str
+    error: str | None
+    seconds: float
+    dropped: int
+
+
+class Kernel:
+    """A sandboxed kernel, and a fresh one whenever it dies.
+
+        async with await Kernel.start(KernelSpec(context=folder), handler) as kernel:
+            result = await kernel.run("print(len(context))", seconds=60)
+
+    Start it on a thread that lives as long as the kernel: it ends with that thread.
+
+    Attributes:
+        tier: isolation in force.
+        folder: session folder on the host; gone after `close`, left only by a killed host.
+    """
+
+    def __init__(self, setting: Setting, session: Session) -> None:
+        """Use `Kernel.start`."""
+        self.tier: str = setting.confinement.tier
+        self.folder = session.folder
+        self._setting = setting
+        self._session = session
+        self._process: KernelProcess | None = None
+        self._part = 0
+        self._stale = False
+        self._closed = False
+        self._lock = asyncio.Lock()
+
+    @classmethod
+    async def start(cls, spec: KernelSpec, handler: Handler) -> Kernel:
+        """Start a kernel; `handler` answers the calls its code makes.
+
+        Raises:
+            SandboxUnavailable: this machine can't isolate it as asked.
+            SandboxError: it died at its start, or did not answer in time.
+        """
+        if not spec.context.is_dir():
+            raise SandboxError(f"the staged context {spec.context} is not a folder")
+        confinement = await asyncio.to_thread(tiers.choose, spec.tier)
+        setting = Setting(
+            context=spec.context,
+            confinement=confinement,
+            interpreter=Interpreter.current(),
+            limits=spec.limits,
+            hints=dict(spec.hints),
+            handler=handler,
+        )
+        kernel = cls(setting, Session.create())
+        try:
+            await kernel._renew()
+        except BaseException:
+            await kernel.close()
+            raise
+        return kernel
+
+    async def __aenter__(self) -> Kernel:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def run(self, code: str, *, seconds: float) -> CellResult:
+        """Run one cell and wait for its end, `seconds` at most and a short grace.
+
+        At the deadline the cell is interrupted; one that does not end then, and a kernel that
+        dies, come back as `killed`, with a fresh kernel in place. Cells run one at a time.
+
+        Raises:
+            SandboxError: the kernel is closed, or no fresh one can be started.
+        """
+        async with self._lock:
+            if self._closed:
+                raise SandboxError("the kernel is closed")
+            if self._stale:
+                await self._renew()
+            assert self._process is not None
+            process = self._process
+            if process.child.died.done():
+                return await self._bury(process, Output(1), 0.0, "the cell was not run")
+            started = time.monotonic()
+            output = Output(self._setting.limits.output)
+            self._stale = True
+            execution = process.channel.execute(code, output, self._setting.limits.flood)
+            stopped = await self._supervise(process, execution, seconds)
+            elapsed = time.monotonic() - started
+            if not _ended(execution):
+                return await self._bury(process, output, elapsed, stopped)
+            self._stale = False
+            status: Status = "ok" if execution.error is None else "error"
+            if stopped is not None:
+                status = "interrupted"
+            error = stopped or execution.error
+            return CellResult(status, output.text(), error, elapsed, output.dropped)
+
+    async def close(self) -> None:
+        """End the kernel; no process, socket or folder is left. May be called twice."""
+        self._closed = True
+        process, self._process = self._process, None
+        try:
+            if process is not None:
+                await process.close()
+        finally:
+            self._session.remove()
+
+    async def _supervise(
+        self, process: KernelProcess, execution: Execution, seconds: float
+    ) -> str | None:
+        """Watch a cell to its end, its kernel's end, or the end of its grace.
+
+        Returns why it was stopped, None if it was not.
+        """
+        finished = asyncio.create_task(execution.finished())
+        ends: tuple[asyncio.Future[Any], ...] = (finished, process.child.died)
+        first = asyncio.FIRST_COMPLETED
+        try:
+            await asyncio.wait((*ends, execution.flooded), timeout=seconds, return_when=first)
+            if finished.done() or process.child.died.done():
+                return None
+            if execution.flooded.done():
+                stopped = f"the cell printed more than {self._setting.limits.flood:,} characters"
+            else:
+                stopped = f"the cell ran into its limit of {seconds:g} s"
+            deadline = time.monotonic() + self._setting.limits.grace_seconds
+            while (left := deadline - time.monotonic()) > 0:
+                process.child.interrupt()
+                done, _ = await asyncio.wait(
+                    ends, timeout=min(left, _NUDGE_SECONDS), return_when=first
+                )
+                if done:
+                    break
+            return stopped
+        finally:
+            finished.cancel()
+
+    async def _bury(
+        self, process: KernelProcess, output: Output, elapsed: float, stopped: str | None
+    ) -> CellResult:
+        if process.child.died.done():
+            reason = f"the kernel died: {_verdict(process.child.died.result())}"
+            reason = reason if stopped is None else f"{reason}; {stopped}"
+        else:
+            reason = f"{stopped}, and did not end when interrupted"
+        await self._renew()
+        reason += ". The kernel was started afresh: all variables are gone"
+        return CellResult("killed", output.text(), reason, elapsed, output.dropped)
+
+    async def _renew(self) -> None:
+        self._stale = True
+        old, self._process = self._process, None
+        if old is not None:
+            await old.close()
+            with contextlib.suppress(FileNotFoundError):
+                shutil.rmtree(self._session.folder / str(self._part))
+        self._part += 1
+        process = KernelProcess(self._setting, self._session.part(self._part))
+        await process.start()
+        self._process = process
+        self._stale = False
+
+
+def _ended(execution: Execution) -> bool:
+    return execution.replied.done() or execution.idle.done()
+
+
+def _verdict(status: int) -> str:
+    number = -status if status < 0 else status - 128
+    if number == 9:
+        return "killed, most likely for the memory it used"
+    return f"signal {number}" if number > 0 else f"exit status {status}"

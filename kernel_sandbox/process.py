@@ -1,0 +1,209 @@
+"""One kernel process with all that belongs to it: broker, provisioner, channels."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import secrets
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import zmq
+import zmq.asyncio
+from jupyter_client.kernelspec import KernelSpec as JupyterSpec
+from jupyter_client.kernelspec import KernelSpecManager
+from jupyter_client.manager import AsyncKernelManager
+
+from outcore.errors import SandboxError, SandboxUnavailable
+from outcore.kernel_sandbox import bwrap, identity
+from outcore.kernel_sandbox.broker import Broker, Handler
+from outcore.kernel_sandbox.channel import Channel
+from outcore.kernel_sandbox.provisioner import (
+    LIBRARY,
+    NAME,
+    PORTS,
+    Launch,
+    SandboxProvisioner,
+    program,
+)
+from outcore.kernel_sandbox.tiers import Confinement, explain
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from outcore.kernel_sandbox.child import Child
+    from outcore.kernel_sandbox.interpreter import Interpreter
+    from outcore.kernel_sandbox.limits import Limits
+
+_LOG = logging.getLogger(__name__)
+_BACKLOG = 32
+# Jupyter logs at error level what it also raises.
+_QUIET = logging.getLogger("outcore.jupyter")
+_QUIET.addHandler(logging.NullHandler())
+_QUIET.propagate = False
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What all processes of one kernel have in common."""
+
+    context: Path
+    confinement: Confinement
+    interpreter: Interpreter
+    limits: Limits
+    hints: Mapping[str, Any]
+    handler: Handler
+
+
+class _Specs(KernelSpecManager):  # type: ignore[misc]
+    """Knows one kernelspec, which lives in memory alone."""
+
+    def __init__(self, spec: JupyterSpec) -> None:
+        super().__init__()
+        self._spec = spec
+
+    def get_kernel_spec(self, kernel_name: str) -> JupyterSpec:
+        """The one there is."""
+        return self._spec
+
+
+class KernelProcess:
+    """A running kernel.
+
+    Attributes:
+        channel: runs cells.
+        child: its process.
+        broker: its bridge.
+    """
+
+    def __init__(self, setting: Setting, folder: Path) -> None:
+        boxed = setting.confinement.program is not None
+        drops = boxed and os.geteuid() == 0
+        self._identity = identity.unused(os.getpid()) if drops else None
+        uid = os.geteuid() if self._identity is None else self._identity.uid
+        token = secrets.token_hex(32)
+        bridge = folder / "bridge.sock"
+        self.broker = Broker(bridge, token, uid, setting.handler, setting.limits)
+        self._limits = setting.limits
+        self._context = zmq.asyncio.Context(io_threads=1)
+        self._context.setsockopt(zmq.MAXMSGSIZE, setting.limits.message)
+        self._context.setsockopt(zmq.RCVHWM, _BACKLOG)
+        launch = Launch(
+            folder=folder,
+            bridge=bridge,
+            token=token,
+            context=setting.context,
+            confinement=setting.confinement,
+            identity=self._identity,
+            interpreter=setting.interpreter,
+            limits=setting.limits,
+            hints=setting.hints,
+        )
+        self._manager = self._make_manager(launch, bwrap.LIBRARY if boxed else str(LIBRARY))
+        self._channel: Channel | None = None
+
+    def _make_manager(self, launch: Launch, library: str) -> Any:
+        spec = JupyterSpec(
+            argv=program(launch.interpreter, library),
+            display_name="outcore",
+            language="python",
+            metadata={"kernel_provisioner": {"provisioner_name": NAME}},
+        )
+        manager = AsyncKernelManager(
+            kernel_name="outcore",
+            kernel_spec_manager=_Specs(spec),
+            context=self._context,
+            transport="ipc",
+            ip=str(launch.folder / "kernel"),
+            connection_file=str(launch.folder / "kernel.json"),
+            log=_QUIET,
+            **{f"{name}_port": port for name, port in PORTS.items()},
+        )
+        # Given here, not looked up by the name, so that it also works from a bare checkout.
+        manager.provisioner = SandboxProvisioner(
+            kernel_spec=spec, kernel_id=NAME, parent=manager, launch=launch
+        )
+        manager.kernel_id = NAME
+        return manager
+
+    @property
+    def child(self) -> Child:
+        """Its process; only a started kernel has one."""
+        child: Child | None = self._manager.provisioner.child
+        assert child is not None
+        return child
+
+    @property
+    def channel(self) -> Channel:
+        """Where cells run; only a started kernel has one."""
+        assert self._channel is not None
+        return self._channel
+
+    async def start(self) -> None:
+        """Start it and wait until it takes cells. On failure nothing is left.
+
+        Raises:
+            SandboxUnavailable: bubblewrap refused on this machine.
+            SandboxError: it died at the start, or did not answer in time.
+        """
+        try:
+            await self.broker.start()
+            await self._manager.start_kernel()
+            client = self._manager.client()
+            client.start_channels(stdin=False, hb=False, control=False)
+            self._channel = Channel(client)
+            await self._come_up()
+        except BaseException:
+            await self.close()
+            raise
+
+    async def _come_up(self) -> None:
+        ready = asyncio.gather(self.broker.first_pid, self._channel_ready())
+        try:
+            await asyncio.wait(
+                (ready, self.child.died),
+                timeout=self._limits.start_seconds,
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+            if self.child.died.done():
+                # The rest of what it had to say arrives with its end.
+                await asyncio.sleep(0)
+                raise self._stillborn()
+            if not ready.done():
+                raise SandboxError(
+                    f"the kernel did not start within {self._limits.start_seconds:g} s. "
+                    f"It said: {self.child.stderr.strip() or 'nothing'}"
+                )
+            pid, _ = ready.result()
+            self.child.adopt(pid)
+        finally:
+            ready.cancel()
+            with contextlib.suppress(asyncio.CancelledError, Exception):
+                await ready
+
+    async def _channel_ready(self) -> None:
+        await self.channel.ready()
+
+    def _stillborn(self) -> SandboxError | SandboxUnavailable:
+        said = self.child.stderr
+        if "bwrap: " in said:
+            return SandboxUnavailable(f"the sandbox can't be made: {explain(said)}")
+        _LOG.debug("kernel: died at its start; it said:\n%s", said)
+        last = said.strip().rpartition("\n")[2] or "nothing"
+        return SandboxError(
+            f"the kernel died at its start (status {self.child.died.result()}). It said: {last}"
+        )
+
+    async def close(self) -> None:
+        """End it; no process, socket or connection of it is left."""
+        if self._manager.provisioner.child is not None:
+            await self._manager.provisioner.kill()
+            await self._manager.provisioner.wait()
+        if self._channel is not None:
+            await self._channel.close()
+        await self._manager.cleanup_resources()
+        await self.broker.close()
+        self._context.destroy(linger=0)

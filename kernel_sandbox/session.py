@@ -1,0 +1,106 @@
+"""The folder one kernel's sockets and start files live in, on the host."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from outcore.errors import SandboxError
+
+_PREFIX = "k"
+# A unix socket's path is at most 107 bytes.
+_LONGEST = 107 - len("/9999/bridge.sock")
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A folder that only this user can enter.
+
+    Its name holds the pid, the start time and the pid namespace of the host process, so that
+    a later host can tell a dead one's folder from a living one's.
+    """
+
+    folder: Path
+
+    @classmethod
+    def create(cls, base: Path | None = None) -> Session:
+        """New folder under `base`; those of dead hosts beside it are removed.
+
+        Raises:
+            SandboxError: the folder can't be made, or its path is too long for a socket.
+        """
+        base = _base() if base is None else base
+        folder = base / "-".join((_PREFIX, *_host(), secrets.token_hex(4)))
+        if len(os.fsencode(folder)) > _LONGEST:
+            raise SandboxError(
+                f"the session folder {folder} is too long for a unix socket; set XDG_RUNTIME_DIR "
+                "to a shorter path"
+            )
+        try:
+            base.mkdir(mode=0o700, parents=True, exist_ok=True)
+            sweep(base)
+            folder.mkdir(mode=0o700)
+        except OSError as error:
+            raise SandboxError(
+                f"can't make the session folder {folder}: {error.strerror}; set XDG_RUNTIME_DIR "
+                "to a folder you can write to"
+            ) from error
+        return cls(folder)
+
+    def part(self, number: int) -> Path:
+        """New folder in it, for kernel process `number` of the session."""
+        folder = self.folder / str(number)
+        folder.mkdir(mode=0o700)
+        return folder
+
+    def remove(self) -> None:
+        """Remove the folder and what is in it."""
+        with contextlib.suppress(FileNotFoundError):
+            shutil.rmtree(self.folder)
+
+
+def sweep(base: Path) -> list[Path]:
+    """Remove the folders in `base` whose host has ended; returns them.
+
+    Folders of other users and of other pid namespaces are left alone.
+    """
+    removed = []
+    namespace = _host()[2]
+    for folder in base.glob(f"{_PREFIX}-*-*-*-*"):
+        _, pid, started, space, _ = folder.name.split("-", 4)
+        if space != namespace or _started(pid) == started:
+            continue
+        with contextlib.suppress(OSError):
+            if folder.stat().st_uid == os.geteuid():
+                shutil.rmtree(folder)
+                removed.append(folder)
+    return removed
+
+
+def _base() -> Path:
+    if os.geteuid() == 0 and os.access("/run", os.W_OK):
+        return Path("/run/outcore")
+    named = os.environ.get("XDG_RUNTIME_DIR")
+    if named and os.access(named, os.W_OK):
+        return Path(named) / "outcore"
+    return Path(tempfile.gettempdir()) / f"outcore-{os.geteuid()}"
+
+
+def _host() -> tuple[str, str, str]:
+    pid = str(os.getpid())
+    return pid, _started(pid), str(Path("/proc/self/ns/pid").stat().st_ino)
+
+
+def _started(pid: str) -> str:
+    """Start time of a process in clock ticks since boot, empty if there is none."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return ""
+    # The name of the program, in parentheses, may hold spaces and parentheses itself.
+    return stat.rpartition(")")[2].split()[19]

@@ -1,0 +1,178 @@
+"""Chats as token ids: a model's own chat template, cut into pieces once.
+
+A template is rendered with placeholders and cut at them. From then on a chat grows by
+appending ids: what the model wrote stays exactly as it wrote it, and the next turn's prompt
+begins with all of this one's, which is what a prefix cache needs.
+
+Text of users and corpora is encoded with special tokens switched off: a document that
+contains `<|im_start|>system` yields those characters, never a new turn of the chat.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from tokenizers import Tokenizer
+
+from outcore.errors import ModelError
+from outcore.models.engine import Generation, TokenPrompt
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+_SYSTEM, _USER, _REPLY, _NEXT = "\x02system\x02", "\x02user\x02", "\x02reply\x02", "\x02next\x02"
+
+
+@dataclass(frozen=True, slots=True)
+class ChatFormat:
+    """The fixed pieces of a chat template, as text.
+
+    Attributes:
+        head: before the system message.
+        system_user: between the system message and the first user message.
+        user_reply: between a user message and the reply to it.
+        reply_user: between a reply and the next user message.
+    """
+
+    head: str
+    system_user: str
+    user_reply: str
+    reply_user: str
+
+    @classmethod
+    def of(cls, render: Any) -> ChatFormat:
+        """Cut the template that `render(messages)` applies.
+
+        Raises:
+            ModelError: the template can't be cut: it changes or reorders messages.
+        """
+        system = {"role": "system", "content": _SYSTEM}
+        user = {"role": "user", "content": _USER}
+        chat = [
+            user,
+            {"role": "assistant", "content": _REPLY},
+            {"role": "user", "content": _NEXT},
+        ]
+        try:
+            head, rest = _split(render([system, *chat]), _SYSTEM)
+            system_user, rest = _split(rest, _USER)
+        except Exception:
+            # A template without a system role: the system text opens the first user message.
+            head, rest = _split(render(chat), _USER)
+            system_user = "\n\n"
+        _, rest = _split(rest, _REPLY)
+        reply_user, user_reply = _split(rest, _NEXT)
+        return cls(head, system_user, user_reply, reply_user)
+
+
+def _split(text: str, mark: str) -> tuple[str, str]:
+    before, found, after = text.partition(mark)
+    if not found:
+        raise ModelError(
+            f"the model's chat template drops or changes messages ({mark.strip(chr(2))!r} is not "
+            "in what it renders); use a model whose template keeps them"
+        )
+    return before, after
+
+
+class ChatTokens:
+    """A model's tokenizer and chat format.
+
+    Safe to use from several threads; encoding releases the interpreter lock.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        # transformers is slow to import, and only serving needs it.
+        from transformers import AutoTokenizer
+
+        try:
+            auto = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+            fast = auto.backend_tokenizer
+        except (OSError, ValueError, AttributeError) as error:
+            raise ModelError(f"{folder}: no usable tokenizer: {error}") from error
+        if not auto.chat_template:
+            raise ModelError(
+                f"{folder}: the tokenizer has no chat template; use an instruction-tuned model"
+            )
+
+        def render(messages: list[dict[str, str]]) -> str:
+            return str(
+                auto.apply_chat_template(
+                    messages, tokenize=False, add_generation_prompt=True, enable_thinking=False
+                )
+            )
+
+        self._marks = Tokenizer.from_str(fast.to_str())
+        self._text = Tokenizer.from_str(fast.to_str())
+        self._text.encode_special_tokens = True
+        self.format = ChatFormat.of(render)
+        form = self.format
+        self._head, self._system_user, self._user_reply, self._reply_user = (
+            tuple(self._marks.encode(piece, add_special_tokens=False).ids)
+            for piece in (form.head, form.system_user, form.user_reply, form.reply_user)
+        )
+
+    def encode(self, text: str) -> list[int]:
+        """Token ids of plain text; special tokens in it are read as characters."""
+        return list(self._text.encode(text, add_special_tokens=False).ids)
+
+    def question(self, system: str, question: str, text: str | None) -> TokenPrompt:
+        """A single question, laid out [constant][text][question], each encoded apart."""
+        ids = [*self._head, *self.encode(system), *self._system_user]
+        if text is not None:
+            ids += self.encode(text)
+            question = "\n\n" + question
+        return TokenPrompt((*ids, *self.encode(question), *self._user_reply))
+
+    def dialogue(self, system: str) -> TokenDialogue:
+        """A chat that begins with `system`."""
+        return TokenDialogue(self, [*self._head, *self.encode(system), *self._system_user])
+
+    def turn_end(self, reply: Sequence[int]) -> tuple[int, ...]:
+        """What stands between a reply's ids and the next user message.
+
+        A reply that ended by itself already holds the first of these ids.
+        """
+        end = self._reply_user
+        return end[1:] if reply and end and reply[-1] == end[0] else end
+
+    @property
+    def user_reply(self) -> tuple[int, ...]:
+        """Ids between a user message and the reply."""
+        return self._user_reply
+
+
+@dataclass(slots=True)
+class TokenDialogue:
+    """A chat as one growing list of token ids."""
+
+    chat: ChatTokens
+    ids: list[int]
+    last: tuple[int, ...] | None = None
+
+    def ask(self, text: str, opening: str = "") -> TokenPrompt:
+        """Add a user message; the reply will begin with `opening`."""
+        if self.last is not None:
+            self.ids += self.chat.turn_end(self.last)
+        self.ids += self.chat.encode(text)
+        self.ids += self.chat.user_reply
+        if opening:
+            self.ids += self.chat.encode(opening)
+        self.last = ()
+        return TokenPrompt(tuple(self.ids))
+
+    def reply(self, generation: Generation) -> None:
+        """Add what the model wrote, id by id."""
+        self.ids += generation.ids
+        self.last = generation.ids
+
+    def fork(self) -> TokenDialogue:
+        """A copy that can go on apart from this one."""
+        return TokenDialogue(self.chat, list(self.ids), self.last)
+
+    @property
+    def tokens(self) -> int:
+        """Length so far."""
+        return len(self.ids)

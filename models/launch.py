@@ -1,0 +1,305 @@
+"""Starting vLLM engines as a placement says.
+
+On a CPU the engines start side by side; on GPUs one after the other, under a lock that all
+processes of the machine share, since each measures the whole device while it starts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import signal
+import tempfile
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import psutil
+
+from outcore.config import home
+from outcore.errors import ModelError
+from outcore.models.vllm_engine import CacheMeter, VllmEngine
+from outcore.reaper import kill_tree, reaper
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+
+    from outcore.models.plan import EnginePlan
+    from outcore.models.progress import Progress
+
+_LOG_TAIL = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """One engine to be started.
+
+    Attributes:
+        name: the model's name, for people.
+        folder: its weights and tokenizer.
+        plan: where it runs and what it may take.
+        log: file for the output of its processes.
+    """
+
+    name: str
+    folder: Path
+    plan: EnginePlan
+    log: Path
+
+
+async def start_engines(
+    launches: Sequence[Launch], scratch: Path, progress: Progress
+) -> tuple[VllmEngine, ...]:
+    """Start engines, in order; all of them, or none.
+
+    Args:
+        launches: what to start.
+        scratch: short path of a folder for the engines' sockets.
+        progress: is told how things move.
+
+    Raises:
+        ModelError: one of them could not start; it holds the end of the engine's log.
+    """
+    progress.say("loading vLLM")
+    await asyncio.to_thread(_prepare, launches, scratch)
+    started: list[VllmEngine] = []
+    try:
+        if any(launch.plan.device == "cuda" for launch in launches):
+            with _gpu_lock():
+                for launch in launches:
+                    progress.say(f"starting {launch.name}")
+                    started.append(await _start(launch, scratch, None))
+        else:
+            progress.say("starting " + " and ".join(launch.name for launch in launches))
+            started += await _side_by_side(launches, scratch)
+    except BaseException:
+        for engine in started:
+            await engine.close()
+        raise
+    return tuple(started)
+
+
+async def _side_by_side(launches: Sequence[Launch], scratch: Path) -> list[VllmEngine]:
+    tasks: list[asyncio.Task[VllmEngine]] = []
+    for launch in launches:
+        # A fork copies only the forking thread, with whatever locks the others hold. So the
+        # next start waits for this one's fork; after it that thread only waits for its engine.
+        forked = asyncio.Event()
+        task = asyncio.create_task(_start(launch, scratch, forked))
+        tasks.append(task)
+        waiter = asyncio.create_task(forked.wait())
+        await asyncio.wait((task, waiter), return_when=asyncio.FIRST_COMPLETED)
+        waiter.cancel()
+    results = await asyncio.gather(*tasks, return_exceptions=True)
+    engines = [result for result in results if isinstance(result, VllmEngine)]
+    for result in results:
+        if isinstance(result, BaseException):
+            for engine in engines:
+                await engine.close()
+            raise result
+    return engines
+
+
+def _prepare(launches: Sequence[Launch], scratch: Path) -> None:
+    """Set what vLLM reads from the environment, then import it."""
+    cores = max((len(launch.plan.cores) for launch in launches), default=0)
+    environment = {
+        "HF_HUB_OFFLINE": "1",
+        "VLLM_NO_USAGE_STATS": "1",
+        "DO_NOT_TRACK": "1",
+        "VLLM_LOGGING_LEVEL": "ERROR",
+        "TOKENIZERS_PARALLELISM": "true",
+    }
+    if cores:
+        # Without it vLLM computes on one core in a worker that it does not spawn.
+        environment["OMP_NUM_THREADS"] = str(cores)
+    for name, value in environment.items():
+        os.environ.setdefault(name, value)
+    os.environ["VLLM_RPC_BASE_PATH"] = str(scratch)
+    import vllm  # noqa: F401 - takes seconds; the engines then fork with it in memory
+
+
+async def _start(launch: Launch, scratch: Path, forked: asyncio.Event | None) -> VllmEngine:
+    loop = asyncio.get_running_loop()
+
+    def told() -> None:
+        if forked is not None:
+            loop.call_soon_threadsafe(forked.set)
+
+    future: asyncio.Future[VllmEngine] = loop.create_future()
+
+    def work() -> None:
+        try:
+            engine = _build(launch, scratch, told)
+        except BaseException as error:
+            result, failure = None, error
+        else:
+            result, failure = engine, None
+        with contextlib.suppress(RuntimeError):
+            loop.call_soon_threadsafe(_settle, future, result, failure)
+
+    before = _children()
+    thread = threading.Thread(target=work, name=f"start-{launch.name}", daemon=True)
+    thread.start()
+    try:
+        return await asyncio.shield(future)
+    except asyncio.CancelledError:
+        # Whatever has come since is the engine; killing it ends the thread's wait.
+        for pid in _children() - before - {reaper().pid}:
+            kill_tree(pid)
+        raise
+
+
+def _children() -> set[int]:
+    return {child.pid for child in psutil.Process().children()}
+
+
+def _settle(
+    future: asyncio.Future[VllmEngine], result: VllmEngine | None, failure: BaseException | None
+) -> None:
+    if failure is not None:
+        if not future.cancelled():
+            future.set_exception(failure)
+            future.exception()
+    elif result is not None:
+        future.set_result(result)
+
+
+def _build(launch: Launch, scratch: Path, told: Callable[[], None]) -> VllmEngine:
+    from vllm.engine.arg_utils import AsyncEngineArgs
+    from vllm.v1.engine.async_llm import AsyncLLM
+    from vllm.v1.executor import Executor
+
+    meter = CacheMeter()
+    launch.log.parent.mkdir(parents=True, exist_ok=True)
+    with launch.log.open("ab") as log, _forks.watch(log.fileno(), scratch, told), _visible(launch):
+        try:
+            config = AsyncEngineArgs(**engine_args(launch)).create_engine_config()
+            if launch.plan.device == "cpu":
+                # vLLM spawns a second process to bind threads; forked, one process does it all.
+                config.parallel_config.distributed_executor_backend = "uni"
+                os.environ["VLLM_WORKER_MULTIPROC_METHOD"] = "fork"
+            llm = AsyncLLM(
+                vllm_config=config,
+                executor_class=Executor.get_class(config),
+                log_stats=False,
+                log_requests=False,
+                stat_loggers=[meter.logger()],
+            )
+        except Exception as error:
+            raise ModelError(_why(launch, error)) from error
+    pids = tuple(process.pid for process in llm.engine_core.resources.engine_manager.processes)
+    for pid in pids:
+        reaper().adopt_process(pid)
+    return VllmEngine(launch.name, launch.folder, llm, meter, pids, launch.log)
+
+
+def engine_args(launch: Launch) -> dict[str, Any]:
+    """Arguments of vLLM's `AsyncEngineArgs` for one engine; everything that matters is set."""
+    plan = launch.plan
+    args: dict[str, Any] = {
+        "model": str(launch.folder),
+        "served_model_name": launch.name,
+        "dtype": "bfloat16",
+        "max_model_len": plan.window,
+        "max_num_seqs": plan.max_num_seqs,
+        "max_num_batched_tokens": plan.max_num_batched_tokens,
+        "block_size": plan.block_size,
+        "enable_prefix_caching": True,
+        "enable_chunked_prefill": True,
+        "kv_cache_memory_bytes": plan.kv_cache_bytes,
+        "scheduling_policy": "priority",
+        "structured_outputs_config": {"backend": "outlines"},
+        "generation_config": "vllm",
+        "seed": 0,
+    }
+    if plan.device == "cuda":
+        args["gpu_memory_utilization"] = plan.gpu_memory_utilization
+        args["tensor_parallel_size"] = plan.tensor_parallel
+        args["data_parallel_size"] = plan.replicas
+    else:
+        args["enforce_eager"] = True
+    return args
+
+
+def _why(launch: Launch, error: Exception) -> str:
+    try:
+        lines = launch.log.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        lines = []
+    told = [line for line in lines if "Error" in line or "error" in line][-_LOG_TAIL:]
+    plan = launch.plan
+    return (
+        f"{launch.name} could not start on {plan.device} (window {plan.window:,} tokens, KV cache "
+        f"{plan.kv_cache_bytes / 2**30:.2f} GiB): {error}\n"
+        + "".join(f"  {line[:300]}\n" for line in told)
+        + f"The whole log is {launch.log}. If memory ran out, choose a smaller model "
+        "(`outcore models list`) or end other programs"
+    )
+
+
+@contextlib.contextmanager
+def _visible(launch: Launch) -> Iterator[None]:
+    """Show an engine its own GPUs alone."""
+    if not launch.plan.gpus:
+        yield
+        return
+    before = os.environ.get("CUDA_VISIBLE_DEVICES")
+    os.environ["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"
+    os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, launch.plan.gpus))
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["CUDA_VISIBLE_DEVICES"]
+        else:
+            os.environ["CUDA_VISIBLE_DEVICES"] = before
+
+
+@contextlib.contextmanager
+def _gpu_lock() -> Iterator[None]:
+    path = home() / "gpu.lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+class _Forks:
+    """Makes a forked engine process behave: its own process group, its output in its log."""
+
+    def __init__(self) -> None:
+        self._local = threading.local()
+        self._registered = False
+
+    @contextlib.contextmanager
+    def watch(self, log: int, scratch: Path, told: Callable[[], None]) -> Iterator[None]:
+        reaper()
+        if not self._registered:
+            os.register_at_fork(after_in_parent=self._in_parent, after_in_child=self._in_child)
+            self._registered = True
+        self._local.log, self._local.scratch, self._local.told = log, scratch, told
+        try:
+            yield
+        finally:
+            self._local.log = None
+
+    def _in_parent(self) -> None:
+        if getattr(self._local, "log", None) is not None:
+            self._local.told()
+
+    def _in_child(self) -> None:
+        log = getattr(self._local, "log", None)
+        if log is None:
+            return
+        os.dup2(log, 1)
+        os.dup2(log, 2)
+        os.setpgid(0, 0)
+        signal.set_wakeup_fd(-1)
+        tempfile.tempdir = str(self._local.scratch)
+
+
+_forks = _Forks()

