@@ -1,26 +1,28 @@
-"""Long output, cut in the middle."""
+"""Cutting a text in the middle, where the least is lost."""
 
 from __future__ import annotations
 
-# The beginning of an output tells more than its end: two thirds of what is kept.
-_HEAD_SHARE = 2 / 3
+_NOTE = "[... {:,} characters left out ...]"
+_NOTE_ROOM = len(_NOTE.format(10**12)) + 2
 
 
-def clip(text: str, limit: int) -> str:
-    """`text` in at most about `limit` characters, its middle left out.
+def clip(text: str, limit_chars: int) -> str:
+    """`text` in at most `limit_chars` characters.
 
-    The cuts fall at line ends where there are any nearby, and a line between them tells how
-    many characters are missing.
+    A longer text keeps its head and its tail, cut at line ends where that loses no more than
+    half of either, and a line between them tells how many characters were left out. A limit
+    that has no room for that line cuts the end off.
     """
-    if len(text) <= limit:
+    if len(text) <= limit_chars:
         return text
-    head = text[: int(limit * _HEAD_SHARE)]
-    tail = text[len(text) - (limit - len(head)) :]
-    head_end = head.rfind("\n") + 1
-    if head_end > len(head) // 2:
-        head = head[:head_end]
-    tail_start = tail.find("\n") + 1
-    if 0 < tail_start < len(tail) // 2:
-        tail = tail[tail_start:]
-    missing = len(text) - len(head) - len(tail)
-    return f"{head.rstrip()}\n[... {missing:,} characters left out ...]\n{tail}"
+    half = (limit_chars - _NOTE_ROOM) // 2
+    if half < 1:
+        return text[: max(0, limit_chars)]
+    head, tail = text[:half], text[-half:]
+    at = head.rfind("\n", half // 2)
+    if at >= 0:
+        head = head[:at]
+    at = tail.find("\n", 0, half - half // 2)
+    if at >= 0:
+        tail = tail[at + 1 :]
+    return f"{head}\n{_NOTE.format(len(text) - len(head) - len(tail))}\n{tail}"

@@ -13,12 +13,14 @@ from outcore.engine.blob import BlobWriter
 from outcore.engine.sources import write_source
 from outcore.engine.textfile import check_encoding
 from outcore.errors import BadContext
+from outcore.kernel_sandbox.inside.containers import text_of
 from outcore.kernel_sandbox.inside.staged import Kind, Name, Staged
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from outcore.engine.folder import Skipped
+    from outcore.kernel_sandbox.inside.text import Text
 
 
 class Document(NamedTuple):
@@ -147,6 +149,10 @@ class Corpus:
         first, last = self._staged.bounds(number)
         low, high, _ = slice(start, end).indices(last - first)
         return self._staged.read(first + low, first + high)
+
+    def text(self, number: int) -> str | Text:
+        """Whole text of a document, by its number; read lazily above 16 million characters."""
+        return text_of(self._staged, number)
 
     def name(self, number: int) -> Name:
         """Name of a document."""

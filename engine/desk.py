@@ -19,11 +19,10 @@ from outcore.models.typed import Shape
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from outcore.engine.corpus import Corpus
-    from outcore.engine.search import Passage, SearchIndex
-
     from outcore.engine.batcher import Batcher
     from outcore.engine.budget import Spending
+    from outcore.engine.corpus import Corpus
+    from outcore.engine.search import Passage, SearchIndex
 
 _MOST_PASSAGES = 100
 

@@ -4,31 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from outcore.engine.card import card
-from outcore.engine.sample import joined, samples
-from outcore.engine.search import SearchIndex
-
 from outcore.engine.citations import cite
 from outcore.engine.desk import Desk, Draft
 from outcore.engine.profile import Profile
 from outcore.engine.result import Completion
 from outcore.engine.run import Outcome, Run
-from outcore.errors import BudgetExceeded
+from outcore.engine.sample import joined, samples
+from outcore.engine.search import SearchIndex
+from outcore.errors import BudgetExceeded, OutcoreError
 from outcore.kernel_sandbox import Kernel, KernelSpec
 from outcore.models.engine import Priority, Request
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from outcore.engine.corpus import Corpus
-    from outcore.engine.search import Passage
-
     from outcore.config import Settings
     from outcore.engine.batcher import Batcher
     from outcore.engine.budget import Spending
+    from outcore.engine.corpus import Corpus
+    from outcore.engine.search import Passage
     from outcore.engine.trajectory import Trajectory
     from outcore.models.serve import Served
 
@@ -93,9 +92,9 @@ class Question:
             },
         )
         direct = await self._direct_prompt()
+        shown: list[Passage] = []
         if direct is not None:
             outcome, tier = await self._directly(direct), "direct"
-            shown = []
         else:
             outcome, tier, shown = await self._with_kernel()
         draft = outcome.draft
@@ -150,7 +149,10 @@ class Question:
     async def _with_kernel(self) -> tuple[Outcome, str, list[Passage]]:
         root, sub = self.served.root, self.served.sub
         profile = Profile.load(self.settings.profile or self.served.profile)
-        index = asyncio.ensure_future(asyncio.to_thread(SearchIndex.open_or_build, self.corpus))
+        stop = threading.Event()
+        index = asyncio.ensure_future(
+            asyncio.to_thread(SearchIndex.open_or_build, self.corpus, stop=stop)
+        )
         try:
             chars_per_token = await self._chars_per_token()
             slice_tokens = min(_SLICE_MOST, int(sub.window * _SLICE_SHARE) - profile.sub_tokens)
@@ -178,9 +180,9 @@ class Question:
                 )
                 return await run.answer(), kernel.tier, desk.shown
         finally:
-            # A thread can't be cancelled; the index is worth having anyway. Its failure, if it
-            # failed, has been told to whoever searched.
-            with contextlib.suppress(Exception):
+            stop.set()
+            # Its failure, if it failed, has been told to whoever searched.
+            with contextlib.suppress(OutcoreError):
                 await index
 
     async def _chars_per_token(self) -> float:

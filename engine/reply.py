@@ -143,13 +143,9 @@ def _until_close(text: str, fence: str) -> tuple[str, str]:
     A fence inside a string of the code closes nothing: where the code up to the first fence
     can't be parsed, and up to a later one it can, the later one counts.
     """
-    closes = [
-        match
-        for match in re.finditer(
-            rf"^[ \t]*{re.escape(fence[0])}{{{len(fence)},}}[ \t]*$", text, re.M
-        )
-    ]
-    last = re.search(rf"{re.escape(fence[0])}{{{len(fence)},}}[ \t]*\Z", text)
+    mark = rf"{re.escape(fence[0])}{{{len(fence)},}}[ \t]*"
+    closes = list(re.finditer(rf"^[ \t]*{mark}$", text, re.M))
+    last = re.search(rf"{mark}\Z", text)
     if not closes:
         if last:
             return text[: last.start()], ""

@@ -12,11 +12,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from outcore.engine.stage import stage
-
 from outcore.config import Settings, home
 from outcore.engine.batcher import Batcher
 from outcore.engine.budget import Spending
+from outcore.engine.corpus import stage
 from outcore.engine.loop import LoopThread
 from outcore.engine.question import Question
 from outcore.engine.result import Completion
@@ -219,7 +218,7 @@ def _folder_for_staging() -> Path:
         folder = Path(tempfile.mkdtemp(prefix=f"{os.getpid()}-", dir=base))
     except OSError as error:
         raise ConfigError(
-            f"can't write to {base}: {error.strerror}; set OUTCORE_HOME to a folder you can write to"
+            f"can't write to {base}: {error.strerror}; point OUTCORE_HOME elsewhere"
         ) from error
     reaper().adopt_path(folder)
     return folder

@@ -10,10 +10,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from outcore.engine.clip import clip
-from outcore.engine.reply import Reply, parse_reply
-
 from outcore.engine.desk import Desk, Draft
 from outcore.engine.profile import fill
+from outcore.engine.reply import Reply, parse_reply
 from outcore.errors import PromptTooLong
 from outcore.models.engine import Priority, Request
 

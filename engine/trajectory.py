@@ -39,8 +39,8 @@ class Trajectory:
             self._file = (folder / "trajectory.jsonl").open("x", encoding="utf-8")
         except OSError as error:
             raise OutcoreError(
-                f"can't write the run's record to {folder}: {error.strerror}; choose another folder "
-                "with --runs"
+                f"can't write the run's record to {folder}: {error.strerror}; choose another "
+                "folder with --runs"
             ) from error
 
     def add(self, event: Event, **fields: Any) -> None:

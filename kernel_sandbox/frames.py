@@ -15,7 +15,7 @@ __all__ = ["FrameError", "FrameTooLarge", "encode", "read_frame"]
 
 _VALUES = 100_000
 _SMALL = 1 << 16
-_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+_STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 
 
 class FrameError(Exception):

@@ -217,6 +217,8 @@ class Kernel:
         return CellResult("killed", output.text(), reason, elapsed, output.dropped)
 
     async def _renew(self) -> None:
+        if self._closed:
+            raise SandboxError("the kernel was closed while a cell ran")
         self._stale = True
         old, self._process = self._process, None
         if old is not None:
@@ -226,6 +228,9 @@ class Kernel:
         self._part += 1
         process = KernelProcess(self._setting, self._session.part(self._part))
         await process.start()
+        if self._closed:
+            await process.close()
+            raise SandboxError("the kernel was closed while it started afresh")
         self._process = process
         self._stale = False
 

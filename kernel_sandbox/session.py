@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import secrets
 import shutil
+import stat
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,9 +44,10 @@ class Session:
                 "to a shorter path"
             )
         try:
-            base.mkdir(mode=0o700, parents=True, exist_ok=True)
+            _make_private(base)
             sweep(base)
-            folder.mkdir(mode=0o700)
+            # With its parents: a host that ends now takes an empty base with it.
+            folder.mkdir(mode=0o700, parents=True)
         except OSError as error:
             raise SandboxError(
                 f"can't make the session folder {folder}: {error.strerror}; set XDG_RUNTIME_DIR "
@@ -62,6 +65,20 @@ class Session:
         """Remove the folder and what is in it."""
         with contextlib.suppress(FileNotFoundError):
             shutil.rmtree(self.folder)
+        with contextlib.suppress(OSError):
+            self.folder.parent.rmdir()  # succeeds for the last one out
+
+
+def _make_private(folder: Path) -> None:
+    """Make `folder`, or accept one that nobody else can have laid there.
+
+    Raises:
+        OSError: it can't be made, or belongs to someone else.
+    """
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o022:
+        raise PermissionError(errno.EPERM, f"{folder} belongs to or is open to other users")
 
 
 def sweep(base: Path) -> list[Path]:

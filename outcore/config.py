@@ -60,7 +60,7 @@ class Settings:
         direct: whether a context that fits the root's window is answered without a kernel.
         sandbox: isolation of the kernel; `auto` never means none.
         runs: folder that receives one folder per run.
-        encoding: how the files of a context are encoded.
+        encoding: how the files of a context are encoded; None is UTF-8, and refuses binary files.
         budget: limits of one run.
     """
 
@@ -70,7 +70,7 @@ class Settings:
     direct: DirectMode = "auto"
     sandbox: Tier = "auto"
     runs: Path | None = None
-    encoding: str = "utf-8"
+    encoding: str | None = None
     budget: Budget = Budget()
 
     def __post_init__(self) -> None:

@@ -56,6 +56,17 @@ async def test_output_holds_all_in_order(rig: Rig) -> None:
     )
 
 
+async def test_output_of_children_is_complete_when_the_cell_ends(rig: Rig) -> None:
+    code = "import subprocess, sys\n_ = subprocess.run(['sh', '-c', {!r}]{})"
+    for number in range(20):
+        assert await rig.ok(code.format(f"echo {number}; echo e >&2", "")) in (
+            f"{number}\ne\n",
+            f"e\n{number}\n",
+        )
+    assert await rig.ok(code.format("echo own", ", stdout=sys.stdout")) == "own\n"
+    assert len(await rig.ok("_ = subprocess.run(['seq', '20000'])")) == 108_894
+
+
 async def test_the_context_is_the_text_as_it_is(rig: Rig) -> None:
     assert await rig.ok("context") == f"{TEXT!r}\n"
 
@@ -197,7 +208,6 @@ async def test_help_shows_how_to_use_each_tool(rig: Rig) -> None:
     ):
         shown = await rig.ok(f"help({name})")
         assert len(shown.splitlines()) > 3, name
-        assert "'Any'" not in shown
 
 
 async def test_variables_outlive_an_exception_and_tracebacks_are_short(rig: Rig) -> None:
@@ -512,6 +522,15 @@ async def test_a_closed_kernel_says_so(tmp_path: Path) -> None:
         await kernel.close()
         with pytest.raises(SandboxError, match="closed"):
             await kernel.run("1", seconds=1)
+
+
+async def test_closing_ends_a_cell_under_way(tmp_path: Path) -> None:
+    async with running(tmp_path, Host()) as kernel:
+        task = asyncio.create_task(kernel.run("while True: pass", seconds=60))
+        await asyncio.sleep(0.2)
+        await kernel.close()
+        with pytest.raises(SandboxError, match="closed while a cell ran"):
+            await task
 
 
 async def test_a_missing_context_is_an_error_that_leaves_nothing(tmp_path: Path) -> None:

@@ -390,7 +390,7 @@ async def test_no_bubblewrap_names_the_fix_and_starts_nothing(bare: Path, tmp_pa
     before = descendants()
     for tier in ("auto", "bwrap"):
         with pytest.raises(SandboxUnavailable, match=r"apt install bubblewrap.*--sandbox none"):
-            await Kernel.start(KernelSpec(context=context, tier=tier), Host())  # type: ignore[arg-type]
+            await Kernel.start(KernelSpec(context=context, tier=tier), Host())
     assert descendants() <= before
 
 
@@ -514,6 +514,9 @@ def test_session_folders_are_private_and_of_living_hosts(short: Path) -> None:
     one.remove()
     one.remove()
     assert set(base.iterdir()) == {two.folder, elsewhere}
+    shutil.rmtree(elsewhere)
+    two.remove()
+    assert not base.exists()
 
 
 def test_a_session_folder_that_can_not_be_is_told(short: Path) -> None:
@@ -522,6 +525,10 @@ def test_a_session_folder_that_can_not_be_is_told(short: Path) -> None:
     (short / "file").touch()
     with pytest.raises(SandboxError, match="can't make the session folder"):
         Session.create(short / "file" / "b")
+    (short / "open").mkdir()
+    (short / "open").chmod(0o777)
+    with pytest.raises(SandboxError, match="open to other users"):
+        Session.create(short / "open")
 
 
 def test_the_interpreter_is_the_real_one_and_its_folders_do_not_overlap() -> None:

@@ -1,8 +1,8 @@
 """The kernel's end of the bridge: calls go out, answers come back in any order.
 
-One background thread per process owns the socket, so an interrupt that hits a caller can
-never cut a frame in two. Any thread may call, and so may asyncio. A forked child gets its
-own connection at its first call.
+One background thread per process reads the socket and writes what is large, so an interrupt
+that hits a caller can never cut a frame in two. Any thread may call, and so may asyncio. A
+forked child gets its own connection at its first call.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ from .frames import HEADER, encode
 
 _READ = 1 << 18
 _QUEUED = 64 << 20
+# A unix socket takes a frame of this size whole or not at all, so the caller may send it.
+_ATOMIC = 1 << 14
 
 
 class Bridge:
@@ -86,7 +88,7 @@ class Bridge:
 
 
 class _Link:
-    """One connection and the thread that owns it."""
+    """One connection and its thread."""
 
     def __init__(self, path: str, token: str, cap: int) -> None:
         self.broken = False
@@ -95,6 +97,7 @@ class _Link:
         self._pending: dict[int, Future[Any]] = {}
         self._out: deque[bytes] = deque()
         self._queued = 0
+        self._writing = False
         self._changed = threading.Condition()
         self._socket = socket.socket(socket.AF_UNIX)
         try:
@@ -131,6 +134,10 @@ class _Link:
             if self.broken:
                 self._fail()
                 return
+            if len(frame) <= _ATOMIC and not self._out and not self._writing:
+                with contextlib.suppress(OSError):
+                    self._socket.send(frame)
+                    return
             self._out.append(frame)
             self._queued += len(frame)
         # A full bell rings already, and a closed one has no one left to ring for.
@@ -176,7 +183,8 @@ class _Link:
         while True:
             if not rest:
                 with self._changed:
-                    if not self._out:
+                    self._writing = bool(self._out)
+                    if not self._writing:
                         return rest
                     rest = memoryview(self._out.popleft())
                     self._queued -= len(rest)

@@ -36,6 +36,11 @@ class LazyList(Sequence[Any]):
         self._staged = staged
         self._numbers = numbers
 
+    @property
+    def numbers(self) -> range:
+        """Numbers of the documents it shows."""
+        return self._numbers
+
     def __len__(self) -> int:
         return len(self._numbers)
 

@@ -45,13 +45,10 @@ class Documents(Sequence[tuple[Name, "str | Text"]]):
     def __iter__(self) -> Iterator[tuple[Name, str | Text]]:
         return (self[number] for number in range(len(self)))
 
-    def number(self, name: Name) -> int:
-        """Number of the document of that name.
-
-        Raises:
-            KeyError: there is none.
-        """
-        return self._staged.number(name)
+    def length(self, number: int) -> int:
+        """Length of a document in characters, without reading it."""
+        start, end = self._staged.bounds(number)
+        return end - start
 
 
 class Context:

@@ -24,18 +24,20 @@ class Pattern(NamedTuple):
     Attributes:
         regex: the compiled pattern.
         literal: what it is in lower case, where it is plain text and case does not matter.
+        blind: whether upper and lower case are taken as equal.
         fault: why the pattern was taken as plain text though it looks like an expression.
     """
 
     regex: re.Pattern[str]
     literal: str
+    blind: bool
     fault: str
 
 
 def compile_pattern(pattern: str | re.Pattern[str], flags: int) -> Pattern:
     """Compile a pattern; one that is no regular expression is taken as plain text."""
     if isinstance(pattern, re.Pattern):
-        return Pattern(pattern, "", "")
+        return Pattern(pattern, "", bool(pattern.flags & re.IGNORECASE), "")
     # `^` and `$` are expected to mean lines, as they do in grep.
     flags |= re.MULTILINE
     try:
@@ -44,10 +46,11 @@ def compile_pattern(pattern: str | re.Pattern[str], flags: int) -> Pattern:
             regex, fault = re.compile(pattern, flags), ""
     except (re.error, RecursionError, OverflowError) as error:
         regex, fault = re.compile(re.escape(pattern), flags), str(error)
-    plain = bool(fault) or not _SPECIAL.intersection(pattern)
+    blind = bool(regex.flags & re.IGNORECASE)
+    plain = bool(fault) or not (_SPECIAL.intersection(pattern) or flags & re.VERBOSE)
     folded = pattern.lower()
-    usable = plain and flags & re.IGNORECASE and not flags & re.VERBOSE
-    return Pattern(regex, folded if usable and len(folded) == len(pattern) else "", fault)
+    literal = folded if plain and blind and len(folded) == len(pattern) else ""
+    return Pattern(regex, literal, blind, fault)
 
 
 def matches(pattern: Pattern, text: str | Text) -> Iterator[tuple[int, int]]:

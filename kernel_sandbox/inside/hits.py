@@ -12,22 +12,26 @@ class Part(str):
 
     Attributes:
         document: name of the document it stands in.
-        offset: its place there, in characters: where it begins, or for a hit of `grep` where
-            the match begins.
+        start: where in it the text begins, in characters.
+        offset: the same, or for a hit of `grep` where the match begins.
         match: what matched, for a hit of `grep`; else "".
 
     The fields are there as keys too: `part["text"]`, `part["document"]`, `part["offset"]`.
     """
 
     document: Name
+    start: int
     offset: int
     match: str
 
-    def __new__(cls, text: str, document: Name, offset: int, match: str = "") -> Part:
+    def __new__(
+        cls, text: str, document: Name, start: int, offset: int | None = None, match: str = ""
+    ) -> Part:
         """Mark `text` with where it stands."""
         part = super().__new__(cls, text)
         part.document = document
-        part.offset = offset
+        part.start = start
+        part.offset = start if offset is None else offset
         part.match = match
         return part
 
@@ -36,7 +40,7 @@ class Part(str):
         """The text alone."""
         return str.__str__(self)
 
-    def __getitem__(self, key: Any) -> str | Any:  # type: ignore[override]
+    def __getitem__(self, key: Any) -> str | Any:
         if isinstance(key, str):
             if key not in _FIELDS:
                 raise KeyError(f"{key!r}; there are {', '.join(_FIELDS)}")
@@ -44,7 +48,7 @@ class Part(str):
         return super().__getitem__(key)
 
     def get(self, key: str, default: Any = None) -> Any:
-        """Like `dict.get`, for the four fields."""
+        """Like `dict.get`, for its fields."""
         return getattr(self, key) if key in _FIELDS else default
 
     def keys(self) -> tuple[str, ...]:
@@ -55,10 +59,10 @@ class Part(str):
         return f"<{self.document!r} at {self.offset}: {str.__repr__(self)}>"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Part, (self.text, self.document, self.offset, self.match)
+        return Part, (self.text, self.document, self.start, self.offset, self.match)
 
 
-_FIELDS = ("document", "offset", "text", "match")
+_FIELDS = ("document", "offset", "start", "text", "match")
 
 
 class Hits(list[Part]):
@@ -73,8 +77,9 @@ class Hits(list[Part]):
         self.note = note
 
     def __getitem__(self, key: SupportsIndex | slice) -> Any:
-        found = super().__getitem__(key)
-        return Hits(found, self.note) if isinstance(key, slice) else found
+        if isinstance(key, slice):
+            return Hits(list(self)[key], self.note)
+        return super().__getitem__(key)
 
     def __repr__(self) -> str:
         shown = (

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from .containers import LazyList
-from .cuts import cuts
 from .grep import Pattern, compile_pattern, matches
 from .hits import Hits, Part
-from .slices import Slices, Source
-from .text import Text
+from .slices import Slices
+from .sources import sources
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
     from .corpus import Context
 
 _WORD = re.compile(r"[^\W_]{3,}|\d+")
 _ESCAPES = re.compile(r"\\[A-Za-z]|\[[^]]*\]|\(\?[a-zA-Z:=!<]+")
 _COUNTED = 1_000
+_WORDS = 3
+_STEMMED = 6
 _TOKENS = 2_000
 _CHARS_PER_TOKEN = 3.0
 
@@ -56,12 +57,13 @@ class Look:
         """
         if not isinstance(pattern, (str, re.Pattern)):
             raise TypeError(f"grep() takes a pattern as text, not {type(pattern).__name__}")
-        if not (pattern.pattern if isinstance(pattern, re.Pattern) else pattern):
+        tried = pattern.pattern if isinstance(pattern, re.Pattern) else pattern
+        if not tried:
             raise ValueError("grep() was given an empty pattern: name what to look for")
         compiled = compile_pattern(pattern, flags)
         k, around = max(1, int(k)), max(0, int(around))
         found = list(islice(self._hits(compiled, text, around), k + 1))
-        return Hits(found[:k], self._note(compiled, pattern, text, len(found), k))
+        return Hits(found[:k], self._note(tried, compiled, text, len(found), k))
 
     def slices(self, text: Any = None, tokens: int | None = None, overlap: int = 0) -> Slices:
         """The whole context, or `text`, in pieces that fit one sub-call, cut at line ends.
@@ -79,6 +81,47 @@ class Look:
                 f"slices(): overlap must be from 0 to less than half of tokens ({wanted}), "
                 f"not {overlap}"
             )
-        wanted = min(wanted, self._slice_tokens)
-        size = max(1, int(wanted * self._chars_per_token))
-        return Slices(self._sources(text), size, int(min(overlap * self._chars_per_token, (size - 1) // 2)))
+        # Never more than fits: a sub-call that is too long would only raise.
+        size = max(1, int(min(wanted, self._slice_tokens) * self._chars_per_token))
+        repeated = min(int(overlap * self._chars_per_token), (size - 1) // 2)
+        return Slices(sources(self._context, text), size, repeated)
+
+    def _hits(self, pattern: Pattern, text: Any, around: int) -> Iterator[Part]:
+        for document, offset, whole in sources(self._context, text):
+            for low, high in matches(pattern, whole):
+                start = max(0, low - around)
+                shown = str(whole[start : high + around])
+                match = shown[low - start : high - start]
+                yield Part(shown, document, offset + start, offset + low, match)
+
+    def _note(self, tried: str, pattern: Pattern, text: Any, found: int, k: int) -> str:
+        plain = f" (taken as plain text: {pattern.fault})" if pattern.fault else ""
+        if found > k:
+            return (
+                f"the first {k} hits for {tried!r}{plain}; there are more: raise k or narrow "
+                "the pattern"
+            )
+        if found:
+            return f"{found} {'hit' if found == 1 else 'hits'} for {tried!r}{plain}"
+        looked = sources(self._context, text)
+        chars = sum(looked.length(number) for number in range(len(looked)))
+        case = ", upper and lower case taken as equal," if pattern.blind else ""
+        return (
+            f"no hit for {tried!r}{plain}{case} in {chars:,} characters of {len(looked):,} "
+            f"document{'' if len(looked) == 1 else 's'}. {self._near(tried, text)}"
+        )
+
+    def _near(self, tried: str, text: Any) -> str:
+        """What parts of a pattern that was not found are there."""
+        words = sorted(set(_WORD.findall(_ESCAPES.sub(" ", tried))), key=len, reverse=True)
+        if words == [tried] and len(tried) >= _STEMMED:
+            words = [tried[: len(tried) - 2], tried[: len(tried) // 2]]
+        for word in words[:_WORDS]:
+            if word == tried:
+                continue
+            hits = self._hits(compile_pattern(word, re.IGNORECASE), text, 0)
+            count = sum(1 for _ in islice(hits, _COUNTED))
+            if count:
+                least = "at least " if count == _COUNTED else ""
+                return f"{word!r} alone has {least}{count:,}: try grep({word!r})."
+        return "Try search() with other words."

@@ -160,8 +160,9 @@ def as_text(value: Any) -> str:
     if isinstance(value, (bytes, bytearray, memoryview)):
         return bytes(value).decode("utf-8", "replace")
     if isinstance(value, Mapping):
-        content = value.get("content")
-        return content if isinstance(content, str) else json.dumps(value, default=str)
+        # A chat message, or a passage.
+        held = value.get("content", value.get("text"))
+        return held if isinstance(held, str) else json.dumps(value, default=str)
     if isinstance(value, (list, tuple)):
         return "\n".join(as_text(one) for one in value)
     return str(value)

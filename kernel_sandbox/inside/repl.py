@@ -9,6 +9,7 @@ from . import errors
 from .answer import Answer, Desk, named
 from .bridge import Bridge
 from .corpus import open_context
+from .look import Look
 from .queries import Queries
 
 
@@ -28,6 +29,7 @@ class Repl:
         bridge.connect()
         opened = open_context(Path(start["context"]))
         queries = Queries(bridge)
+        look = Look(opened, start["hints"])
         hidden: set[str] = set()
         self._hidden = hidden
         self._desk = Desk(bridge, self.names, hidden)
@@ -38,6 +40,8 @@ class Repl:
             "llm_query_batched": queries.llm_query_batched,
             "search": queries.search,
             "count_tokens": queries.count_tokens,
+            "grep": look.grep,
+            "slices": look.slices,
             "SubcallError": errors.SubcallError,
             "ModelError": errors.ModelError,
             "PromptTooLong": errors.PromptTooLong,

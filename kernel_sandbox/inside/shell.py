@@ -7,9 +7,14 @@ folder it can write to on the host.
 from __future__ import annotations
 
 import asyncio
+import codecs
+import fcntl
 import os
+import select
 import signal
 import sys
+import termios
+import time
 import warnings
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -32,6 +37,7 @@ if TYPE_CHECKING:
 _CHUNK = 1 << 16
 _SHOWN = 1 << 17
 _LONGEST = 2_000
+_CATCH_UP_SECONDS = 1.0
 _LEAVES = ("None", "", "0")
 
 
@@ -39,6 +45,30 @@ class _Stream(OutStream):  # type: ignore[misc]
     """Sends messages of a size the host takes, and holds back a cell that prints faster."""
 
     _unsent = 0
+    _taking = False
+
+    def fileno(self) -> int:
+        """The descriptor that is captured, so that what a child prints there is too."""
+        return int(self._original_stdstream_fd)
+
+    def catch_up(self) -> None:
+        """Wait until what children have printed has been taken in."""
+        deadline = time.monotonic() + _CATCH_UP_SECONDS
+        while (self._taking or _unread(self._fid)) and time.monotonic() < deadline:
+            time.sleep(0.0005)
+
+    def _watch_pipe_fd(self) -> None:
+        decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        poll = select.poll()
+        poll.register(self._fid, select.POLLIN)
+        while self._should_watch:
+            poll.poll()
+            # Set while the data is still in the pipe: `catch_up` sees the one or the other.
+            self._taking = True
+            data = os.read(self._fid, _CHUNK)
+            os.write(self._original_stdstream_copy, data)
+            self.write(decoder.decode(data))
+            self._taking = False
 
     def write(self, string: str) -> int:
         """Print `string`, waiting for what was printed before where that is much."""
@@ -154,6 +184,9 @@ class _Kernel(IPythonKernel):  # type: ignore[misc]
         """Run a cell."""
         try:
             reply: dict[str, Any] = await super().do_execute(*args, **kwargs)
+            for stream in (sys.stdout, sys.stderr):
+                if isinstance(stream, _Stream):
+                    stream.catch_up()
         except Exception as error:
             # The exception's own `__str__` raised while the reply was made.
             reply = {"status": "error", "ename": type(error).__name__, "evalue": ""}
@@ -200,6 +233,12 @@ class _App(IPKernelApp):  # type: ignore[misc]
 
 def _plain(data: dict[str, Any]) -> dict[str, Any]:
     return {"text/plain": cut(clean(str(data.get("text/plain", ""))), _SHOWN)}
+
+
+def _unread(fd: int) -> int:
+    waiting = bytearray(4)
+    fcntl.ioctl(fd, termios.FIONREAD, waiting)
+    return int.from_bytes(waiting, sys.byteorder)
 
 
 def _is_leave(error: BaseException) -> bool:

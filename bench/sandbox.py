@@ -1,0 +1,84 @@
+"""What the sandbox costs: start, empty cell, sub-call, kill.
+
+    python -P bench/sandbox.py [auto|bwrap|none]
+
+The host answers each call at once, so that only the way there and back is measured.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from outcore.engine.stage import stage
+from outcore.kernel_sandbox import Kernel, KernelSpec
+
+STARTS, CELLS, CALLS = 10, 200, 2000
+
+ONE_BY_ONE = f"""
+import time, json
+def timed(text):
+    took = []
+    for _ in range({CALLS}):
+        t = time.perf_counter()
+        llm_query("q", text)
+        took.append(time.perf_counter() - t)
+    return took
+t = time.perf_counter()
+print(json.dumps([timed("x" * 100), timed("x" * 100_000)]))
+"""
+BATCH = f"""
+t = time.perf_counter()
+llm_query_batched(["sleep"] * {CALLS})
+print(time.perf_counter() - t)
+"""
+
+
+async def answer(op: str, params: dict[str, Any]) -> Any:
+    """Answer at once, or after 0.1 s where the prompt asks for it."""
+    if params["prompt"] == "sleep":
+        await asyncio.sleep(0.1)
+    return "a"
+
+
+def show(what: str, seconds: list[float]) -> None:
+    """Print median and 99th percentile in milliseconds."""
+    cuts = statistics.quantiles(seconds, n=100)
+    print(f"{what:38} p50 {cuts[49] * 1e3:8.3f} ms   p99 {cuts[98] * 1e3:8.3f} ms")
+
+
+async def main() -> None:
+    """Measure and print."""
+    tier: Any = sys.argv[1] if len(sys.argv) > 1 else "auto"
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch) / "context"
+        stage("text " * 1000, folder)
+        spec = KernelSpec(folder, tier=tier)
+        starts, ends = [], []
+        for _ in range(STARTS):
+            began = time.perf_counter()
+            kernel = await Kernel.start(spec, answer)
+            starts.append(time.perf_counter() - began)
+            began = time.perf_counter()
+            await kernel.close()
+            ends.append(time.perf_counter() - began)
+        async with await Kernel.start(spec, answer) as kernel:
+            print(f"tier {kernel.tier}, Python {sys.version.split()[0]}")
+            show(f"start ({STARTS})", starts)
+            show(f"close ({STARTS})", ends)
+            cells = [(await kernel.run("pass", seconds=5)).seconds for _ in range(CELLS)]
+            show(f"empty cell ({CELLS})", cells)
+            small, large = json.loads((await kernel.run(ONE_BY_ONE, seconds=60)).output)
+            show(f"llm_query, 100 B ({CALLS})", small)
+            show(f"llm_query, 100 KB ({CALLS})", large)
+            batch = float((await kernel.run(BATCH, seconds=60)).output)
+            print(f"{f'{CALLS} calls of 0.1 s in one batch':38} {batch:.3f} s")
+
+
+asyncio.run(main())

@@ -1,0 +1,109 @@
+"""Folders that are slow to make, kept under a key: whole, or not there."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+from typing import TYPE_CHECKING
+
+from outcore.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+_MANIFEST = "manifest.json"
+_PARTIAL = ".partial"
+_LOCK = "lock"
+
+
+class IndexCache:
+    """Keeps at most `limit` bytes; the folders least lately used go first.
+
+    Several processes may share it. A build that is killed leaves a folder that the next one
+    removes.
+    """
+
+    def __init__(self, folder: Path, limit: int) -> None:
+        self._folder = folder
+        self._limit = limit
+
+    def get(self, key: str) -> Path | None:
+        """The folder kept under `key`, its files checked against their hashes, or None."""
+        folder = self._folder / key
+        try:
+            expected = json.loads((folder / _MANIFEST).read_text("utf-8"))
+            if expected != _hashes(folder):
+                return None
+            os.utime(folder / _MANIFEST)
+        except (OSError, ValueError):
+            return None
+        return folder
+
+    def put(self, key: str, build: Callable[[Path], None]) -> Path:
+        """Have `build` fill a folder and keep it under `key`; one that is whole already stays.
+
+        Raises:
+            ConfigError: the cache's folder can't be written to.
+        """
+        try:
+            with self._locked():
+                return self.get(key) or self._build(key, build)
+        except OSError as error:
+            raise ConfigError(
+                f"can't keep a search index in {self._folder}: {error.strerror or error}; make "
+                "room, or set OUTCORE_HOME to another folder"
+            ) from error
+
+    def _build(self, key: str, build: Callable[[Path], None]) -> Path:
+        folder = self._folder / key
+        for stale in (folder, *self._folder.glob(f"*{_PARTIAL}")):
+            shutil.rmtree(stale, ignore_errors=True)
+        partial = self._folder / f"{key}{_PARTIAL}"
+        partial.mkdir()
+        try:
+            build(partial)
+            (partial / _MANIFEST).write_text(json.dumps(_hashes(partial)), "utf-8")
+            partial.rename(folder)
+        except BaseException:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise
+        self._prune(folder)
+        return folder
+
+    def _prune(self, kept: Path) -> None:
+        aged = []
+        for folder in self._folder.iterdir():
+            if folder.is_dir():
+                with contextlib.suppress(OSError):  # a folder without a manifest is no index
+                    size = sum(path.stat().st_size for path in folder.iterdir())
+                    aged.append(((folder / _MANIFEST).stat().st_mtime, size, folder))
+        total = sum(size for _, size, _ in aged)
+        for _, size, folder in sorted(aged):
+            if total <= self._limit:
+                return
+            if folder != kept:
+                shutil.rmtree(folder, ignore_errors=True)
+                total -= size
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        with (self._folder / _LOCK).open("w") as file:
+            # Freed by the system when the holder dies.
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+
+def _hashes(folder: Path) -> dict[str, str]:
+    hashes = {}
+    for path in folder.iterdir():
+        # Files with a dot are tantivy's locks, which opening an index touches.
+        if path.name != _MANIFEST and not path.name.startswith("."):
+            with path.open("rb") as file:
+                hashes[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
+    return hashes

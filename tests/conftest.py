@@ -1,0 +1,51 @@
+"""What all tests share: a home of their own, and one pair of real models for the session."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from outcore.engine.rlm import RLM
+from outcore.models.progress import on_stderr
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_HOME = os.environ.get("OUTCORE_HOME")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    # The session's models stay in memory once they are up, and the tests that start others, as
+    # a command line does, need that memory first.
+    items.sort(key=lambda item: "rlm" in getattr(item, "fixturenames", ()))
+
+
+@pytest.fixture(autouse=True)
+def own_home(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fresh `$OUTCORE_HOME` for every test that needs no real weights."""
+    if "model" not in request.keywords:
+        monkeypatch.setenv("OUTCORE_HOME", str(tmp_path / "home"))
+
+
+@pytest.fixture(scope="session")
+def rlm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RLM]:
+    """The default models on this machine, fetched where they are missing."""
+    runs = tmp_path_factory.mktemp("runs")
+    with RLM(progress=on_stderr(), runs=runs) as running:
+        yield running
+
+
+@pytest.fixture
+def noise() -> str:
+    """A megabyte of prose that says nothing a test asks for; always the same."""
+    lines = (
+        f"On day {day} the caravan crossed {20 + day % 17} dunes, and the guide spoke of "
+        f"{('water', 'stars', 'salt', 'camels', 'home')[day % 5]} until evening came."
+        for day in range(10_000)
+    )
+    return "\n".join(lines)

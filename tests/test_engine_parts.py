@@ -1,0 +1,123 @@
+"""Batcher, budget, trajectory, settings: the small parts of a run, each alone."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from scripted import ScriptedEngine
+
+from outcore import settings
+from outcore.config import Budget, Settings
+from outcore.engine.batcher import Batcher
+from outcore.engine.budget import Spending
+from outcore.engine.trajectory import Trajectory, read
+from outcore.errors import BudgetExceeded, ConfigError, ModelError, OutcoreError
+from outcore.models.engine import Request
+
+
+def request(engine: ScriptedEngine, text: str = "hello") -> Request:
+    return Request(engine.question(text, None), 10)
+
+
+async def test_batcher_admits_no_more_than_the_engine_orders_well() -> None:
+    engine = ScriptedEngine(["ok"], in_flight=8, seconds=0.01)
+    batcher = Batcher(engine)
+    done = await asyncio.gather(*(batcher.submit(request(engine)) for _ in range(50)))
+    assert [one.text for one in done] == ["ok"] * 50
+    assert batcher.traffic.peak == 8
+    assert batcher.traffic.finished == 50
+    assert (batcher.traffic.running, batcher.traffic.waiting) == (0, 0)
+
+
+async def test_one_failed_call_fails_alone() -> None:
+    engine = ScriptedEngine([ModelError("bad"), "ok"], in_flight=1)
+    batcher = Batcher(engine)
+    first, second = await asyncio.gather(
+        batcher.submit(request(engine)), batcher.submit(request(engine)), return_exceptions=True
+    )
+    assert isinstance(first, ModelError)
+    assert not isinstance(second, BaseException)
+    assert (batcher.traffic.failed, batcher.traffic.finished) == (1, 1)
+
+
+async def test_cancelled_call_gives_its_place_back() -> None:
+    engine = ScriptedEngine(["ok"], in_flight=1, seconds=30)
+    batcher = Batcher(engine)
+    tasks = [asyncio.create_task(batcher.submit(request(engine))) for _ in range(2)]
+    await asyncio.sleep(0.05)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    engine.seconds = 0
+    assert (await asyncio.wait_for(batcher.submit(request(engine)), 5)).text == "ok"
+
+
+def test_spending_tells_which_limit_is_reached() -> None:
+    assert Spending(Budget()).spent() is None
+    account = Spending(Budget(turns=2))
+    account.turns = 2
+    assert account.spent() == "2 turns"
+    account = Spending(Budget(tokens=100))
+    account.sub.tokens_in, account.sub.tokens_cached, account.sub.tokens_out = 300, 250, 49
+    assert account.spent() is None
+    account.sub.tokens_out = 50
+    assert account.spent() == "100 tokens"
+    account = Spending(Budget(seconds=10))
+    account.started -= 9
+    assert account.spent() == "10 seconds"
+
+
+def test_calls_are_charged_until_the_budget_ends() -> None:
+    account = Spending(Budget(calls=2))
+    account.charge_call()
+    account.charge_call()
+    with pytest.raises(BudgetExceeded, match="2 sub-calls"):
+        account.charge_call()
+
+
+def test_budget_of_nothing_is_refused() -> None:
+    with pytest.raises(ConfigError, match="turns must be above zero"):
+        Budget(turns=0)
+
+
+def test_trajectory_survives_a_torn_last_line(tmp_path: Path) -> None:
+    record = Trajectory(tmp_path / "run")
+    record.add("run", question="\u00e9" * 3000)
+    record.add("end", answer="x")
+    record.close()
+    path = tmp_path / "run" / "trajectory.jsonl"
+    whole = path.read_text(encoding="utf-8")
+    path.write_text(whole[:-5], encoding="utf-8")
+    events = list(read(tmp_path / "run"))
+    assert [event["event"] for event in events] == ["run"]
+    assert events[0]["question"] == "\u00e9" * 3000
+
+
+def test_trajectory_folder_that_exists_is_an_error(tmp_path: Path) -> None:
+    Trajectory(tmp_path / "run").close()
+    with pytest.raises(OutcoreError, match="--runs"):
+        Trajectory(tmp_path / "run")
+
+
+def test_flags_win_over_environment_and_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("outcore.toml").write_text('root = "file"\nsub = "file"\nturns = 3\n', encoding="utf-8")
+    environment = {"OUTCORE_SUB": "environment", "OUTCORE_SECONDS": "7.5"}
+    found = settings.load({"root": "flag", "sub": None}, environment)
+    assert (found.root, found.sub) == ("flag", "environment")
+    assert (found.budget.turns, found.budget.seconds) == (3, 7.5)
+
+
+def test_bad_settings_name_their_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match="OUTCORE_TURNS"):
+        settings.load({}, {"OUTCORE_TURNS": "many"})
+    Path("outcore.toml").write_text("turn = 3\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"outcore\.toml: unknown setting 'turn'"):
+        settings.load({}, {})
+    with pytest.raises(ConfigError, match="auto, bwrap, none"):
+        Settings(sandbox="strong")  # type: ignore[arg-type]

@@ -1,0 +1,355 @@
+"""Whole questions, with a scripted model and everything else real: kernel, sandbox, index."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from scripted import ScriptedEngine, said
+
+from outcore.config import Budget, Settings
+from outcore.engine.batcher import Batcher
+from outcore.engine.budget import Spending
+from outcore.engine.corpus import stage
+from outcore.engine.question import Question
+from outcore.engine.trajectory import Trajectory, read
+from outcore.errors import ConfigError, ModelError
+from outcore.models.serve import Served
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from outcore.engine.result import Completion
+
+TEXT = "\n".join(f"Line {n}: nothing happens here." for n in range(400)) + "\n"
+NEEDLE = "The lighthouse keeper of Vardo is called Ingrid Solberg.\n"
+HAYSTACK = TEXT + NEEDLE + TEXT
+
+
+class Asked:
+    """What a question left behind."""
+
+    def __init__(self, completion: Completion, root: ScriptedEngine, sub: ScriptedEngine) -> None:
+        self.completion = completion
+        self.root = root
+        self.sub = sub
+        self.events = list(read(completion.run_dir))
+
+    def outputs(self) -> list[str]:
+        return [event["output"] for event in self.events if event["event"] == "cell"]
+
+
+async def ask(
+    tmp_path: Path,
+    *replies: Any,
+    context: Any = HAYSTACK,
+    sub: Any = ("fine",),
+    window: int = 32_768,
+    profile: str = "coder",
+    seconds: float = 0.0,
+    budget: Budget | None = None,
+    **settings: Any,
+) -> Asked:
+    root = ScriptedEngine(replies, window=window, seconds=seconds)
+    below = ScriptedEngine(sub, name="below")
+    chosen = Settings(direct=settings.pop("direct", "never"), profile=profile, **settings)
+    corpus = stage(context, tmp_path / "context")
+    trajectory = Trajectory(tmp_path / "run")
+    question = Question(
+        text="Who keeps the lighthouse of Vardo?",
+        corpus=corpus,
+        served=Served(root, below, profile),
+        batcher=Batcher(below),
+        settings=chosen,
+        spending=Spending(budget or Budget()),
+        trajectory=trajectory,
+        phase=lambda _: None,
+    )
+    try:
+        return Asked(await question.answer(), root, below)
+    finally:
+        trajectory.close()
+
+
+def cell(code: str, language: str = "repl") -> str:
+    return f"Let me look.\n\n```{language}\n{code}\n```\n"
+
+
+async def test_search_then_answer_with_a_quote(tmp_path: Path) -> None:
+    asked = await ask(
+        tmp_path,
+        cell('print(search("lighthouse keeper Vardo"))'),
+        cell(f"done('Ingrid Solberg', quotes=[{NEEDLE.strip()!r}])"),
+    )
+    completion = asked.completion
+    assert completion.answer == "Ingrid Solberg"
+    assert completion.complete
+    assert completion.turns == 2
+    assert "Ingrid Solberg" in asked.outputs()[0]
+    [citation] = completion.citations
+    assert citation.offset == len(TEXT)
+    assert citation.text == NEEDLE.strip()
+    assert completion.sandbox == "bwrap"
+
+
+async def test_answer_without_quotes_is_found_in_what_was_shown(tmp_path: Path) -> None:
+    asked = await ask(
+        tmp_path,
+        cell('print(search("lighthouse keeper"))'),
+        cell('answer["content"] = "Ingrid Solberg"\nanswer["ready"] = True'),
+    )
+    [citation] = asked.completion.citations
+    assert citation.text == NEEDLE.strip()
+    assert HAYSTACK[citation.offset :].startswith(NEEDLE.strip())
+
+
+async def test_quote_that_is_not_in_the_context_is_no_citation(tmp_path: Path) -> None:
+    asked = await ask(tmp_path, cell("done('X7', quotes=['The keeper is nobody.'])"))
+    assert asked.completion.citations == ()
+    assert "does not stand in the context" in asked.outputs()[0]
+
+
+async def test_sub_calls_reach_the_sub_lm_and_are_counted(tmp_path: Path) -> None:
+    asked = await ask(
+        tmp_path,
+        cell(
+            "a = llm_query('Who?', text=context[:100])\n"
+            "b = llm_query_batched(['1?', '2?', '3?'], text=context[:50])\n"
+            "done(a + ' ' + ' '.join(b))"
+        ),
+        sub=["one", lambda request: "q" + said(request)[-2]],
+    )
+    assert asked.completion.answer == "one q1 q2 q3"
+    name, usage = asked.completion.usage["sub"]
+    assert (name, usage.calls) == ("below", 4)
+    assert usage.tokens_cached > 0
+    [calls] = [event for event in asked.events if event["event"] == "calls"]
+    assert len(calls["calls"]) == 4
+
+
+async def test_typed_sub_calls(tmp_path: Path) -> None:
+    asked = await ask(
+        tmp_path,
+        cell(
+            "x = llm_query('?', schema={'type': 'object', 'properties': {'n': "
+            "{'type': 'integer'}}})\ny = llm_query('?', choices=['yes', 'no'])\n"
+            "done(f'{x[\"n\"] + 1} {y}')"
+        ),
+        sub=['{"n": 41}', "yes"],
+    )
+    assert asked.completion.answer == "42 yes"
+
+
+async def test_sub_call_that_fails_raises_in_the_cell_and_keeps_variables(tmp_path: Path) -> None:
+    asked = await ask(
+        tmp_path,
+        cell("kept = 7\nllm_query('too long', text=context * 50)"),
+        cell("done(str(kept))"),
+        sub=["never"],
+    )
+    assert "PromptTooLong" in asked.outputs()[0]
+    assert asked.completion.answer == "7"
+
+
+async def test_sub_calls_stop_at_the_budget(tmp_path: Path) -> None:
+    asked = await ask(
+        tmp_path,
+        cell("for n in range(5):\n    print(llm_query(str(n)))"),
+        cell("done('enough')"),
+        budget=Budget(calls=3),
+    )
+    output = asked.outputs()[0]
+    assert output.count("fine") == 3
+    assert "BudgetExceeded" in output
+    assert asked.completion.usage["sub"][1].calls == 3
+
+
+async def test_broken_cell_is_repaired_without_a_turn(tmp_path: Path) -> None:
+    asked = await ask(tmp_path, cell("done('a'"), cell("done('b')"))
+    assert asked.completion.answer == "b"
+    assert asked.completion.turns == 1
+    assert "was never closed" in said(asked.root.asked[1])
+
+
+async def test_broken_cell_leaves_no_trace_in_the_dialogue(tmp_path: Path) -> None:
+    asked = await ask(tmp_path, cell("print('a'"), cell("print('b')"), cell("done('c')"))
+    assert "print('a'" not in said(asked.root.asked[2])
+
+
+async def test_first_block_only_and_the_root_is_told(tmp_path: Path) -> None:
+    asked = await ask(
+        tmp_path,
+        cell("x = 1\nprint('one')") + cell("done('too early')"),
+        cell("done(str(x))", "PYTHON"),
+    )
+    assert asked.completion.answer == "1"
+    assert "Only the first code block" in said(asked.root.asked[1])
+
+
+async def test_reply_without_code_costs_a_turn_and_is_told(tmp_path: Path) -> None:
+    asked = await ask(tmp_path, "I think it is somebody.", cell("done('Ingrid')"))
+    assert asked.completion.turns == 2
+    assert "no code block" in said(asked.root.asked[1])
+
+
+async def test_answers_of_roots_taught_elsewhere(tmp_path: Path) -> None:
+    for number, reply in enumerate(
+        (
+            "FINAL(Ingrid Solberg)",
+            cell("FINAL('Ingrid Solberg')"),
+            cell("SUBMIT('Ingrid Solberg')"),
+            cell("name = 'Ingrid Solberg'\nFINAL_VAR('name')"),
+            "<think>```python\ndone('wrong')\n```</think>" + cell("done('Ingrid Solberg')"),
+        )
+    ):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        assert (await ask(folder, reply)).completion.answer == "Ingrid Solberg"
+
+
+async def test_answer_of_a_cell_that_fails_is_not_taken(tmp_path: Path) -> None:
+    asked = await ask(tmp_path, cell("done('early')\nraise ValueError('no')"), cell("done('late')"))
+    assert asked.completion.answer == "late"
+    assert "was not taken" in said(asked.root.asked[1])
+
+
+async def test_turns_end_with_a_last_word(tmp_path: Path) -> None:
+    asked = await ask(
+        tmp_path, cell("print(1)"), cell("print(2)"), "Ingrid, I believe.", budget=Budget(turns=2)
+    )
+    completion = asked.completion
+    assert completion.answer == "Ingrid, I believe."
+    assert not completion.complete
+    assert completion.reason == "the run has spent 2 turns"
+
+
+async def test_window_of_the_root_ends_with_a_last_word(tmp_path: Path) -> None:
+    asked = await ask(
+        tmp_path, cell("print('word ' * 3000)"), "Out of room.", window=4_500, profile="coder"
+    )
+    assert not asked.completion.complete
+    assert "window" in str(asked.completion.reason)
+
+
+async def test_seconds_are_kept_in_a_cell(tmp_path: Path) -> None:
+    asked = await ask(
+        tmp_path,
+        cell("import time\ntime.sleep(60)"),
+        "No time.",
+        budget=Budget(seconds=4),
+    )
+    assert not asked.completion.complete
+    assert asked.completion.answer == "No time."
+    assert asked.completion.seconds < 8
+
+
+async def test_seconds_are_kept_in_a_root_turn(tmp_path: Path) -> None:
+    asked = await ask(tmp_path, "never", seconds=60, budget=Budget(seconds=2))
+    assert not asked.completion.complete
+    assert asked.completion.seconds < 6
+
+
+async def test_cell_past_its_deadline_is_told(tmp_path: Path) -> None:
+    asked = await ask(
+        tmp_path,
+        cell("x = 5\nwhile True: pass"),
+        cell("done(str(x))"),
+        budget=Budget(cell_seconds=1),
+    )
+    assert asked.completion.answer == "5"
+    assert "limit of 1 s" in said(asked.root.asked[1])
+
+
+async def test_kernel_that_dies_is_told_and_replaced(tmp_path: Path) -> None:
+    asked = await ask(tmp_path, cell("import os\nos._exit(3)"), cell("done(len(context))"))
+    assert asked.completion.answer == str(len(HAYSTACK))
+    assert "variables are gone" in said(asked.root.asked[1])
+
+
+async def test_dead_root_is_an_error_not_a_hang(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="died"):
+        await asyncio.wait_for(ask(tmp_path, ModelError("the engine has died")), 60)
+
+
+async def test_dead_sub_lm_is_an_exception_in_the_cell(tmp_path: Path) -> None:
+    asked = await ask(
+        tmp_path,
+        cell("try:\n    llm_query('x')\nexcept Exception as e:\n    done(type(e).__name__)"),
+        sub=[ModelError("the engine has died")],
+    )
+    assert asked.completion.answer == "ModelError"
+
+
+async def test_small_profile_starts_the_reply_in_a_fence(tmp_path: Path) -> None:
+    asked = await ask(tmp_path, "done('Ingrid')", profile="small")
+    assert asked.completion.answer == "Ingrid"
+    assert said(asked.root.asked[0]).endswith("```python\n")
+
+
+async def test_short_context_is_answered_directly(tmp_path: Path) -> None:
+    asked = await ask(tmp_path, "Ingrid Solberg.", context=NEEDLE, direct="auto")
+    assert asked.completion.sandbox == "direct"
+    assert asked.completion.answer == "Ingrid Solberg."
+    [citation] = asked.completion.citations
+    assert citation.text == NEEDLE.strip()
+
+
+async def test_long_context_is_not_answered_directly(tmp_path: Path) -> None:
+    asked = await ask(tmp_path, cell("done('x1y2')"), context=HAYSTACK * 30, direct="auto")
+    assert asked.completion.sandbox == "bwrap"
+
+
+@pytest.mark.parametrize(
+    ("context", "code", "answer"),
+    [
+        ("a\r\nb\U0001f600", "done(repr(context))", repr("a\r\nb\U0001f600")),
+        (["one", "two"], "done(context[1])", "two"),
+        ({"k": "v"}, "done(context['k'])", "v"),
+        ([{"n": 1}, {"n": 41}], "done(sum(row['n'] for row in context))", "42"),
+    ],
+)
+async def test_context_of_each_kind(tmp_path: Path, context: Any, code: str, answer: str) -> None:
+    asked = await ask(tmp_path, cell(code), context=context)
+    assert asked.completion.answer == answer
+
+
+async def test_folder_and_jsonl(tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    (folder / "sub").mkdir(parents=True)
+    (folder / "a.txt").write_bytes(b"A\r\n")
+    (folder / "sub" / "b.txt").write_text("B", encoding="utf-8")
+    asked = await ask(tmp_path, cell("done(sorted(context.items()))"), context=folder)
+    assert asked.completion.answer == str([("a.txt", "A\r\n"), ("sub/b.txt", "B")])
+
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text('{"n": 1}\n{"n": 2}\n', encoding="utf-8")
+    (tmp_path / "2").mkdir()
+    asked = await ask(tmp_path / "2", cell("done(context[1]['n'])"), context=rows)
+    assert asked.completion.answer == "2"
+
+
+async def test_unknown_profile(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"no profile 'huge'.*coder.*small"):
+        await ask(tmp_path, "x", profile="huge")
+
+
+async def test_trajectory_tells_the_run(tmp_path: Path) -> None:
+    asked = await ask(tmp_path, cell("print('x' * 5000)"), cell("done('ok42')"))
+    kinds = [event["event"] for event in asked.events]
+    assert kinds == ["run", "turn", "reply", "cell", "turn", "reply", "cell", "answer", "end"]
+    assert asked.events[3]["output"].strip() == "x" * 5000
+    assert asked.events[-1]["answer"] == "ok42"
+    times = [event["t"] for event in asked.events]
+    assert times == sorted(times)
+    # A long text is stored once, under its digest.
+    [blob] = [path for path in (tmp_path / "run" / "blobs").iterdir() if path.stat().st_size > 4999]
+    assert blob.name in (tmp_path / "run" / "trajectory.jsonl").read_text(encoding="utf-8")
+
+
+async def test_nothing_of_a_run_is_left_in_the_session_folders(tmp_path: Path) -> None:
+    from outcore.kernel_sandbox.session import _base
+
+    before = set(_base().glob("k-*")) if _base().exists() else set()
+    await ask(tmp_path, cell("done('z9')"))
+    assert set(_base().glob("k-*")) <= before
