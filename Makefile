@@ -21,7 +21,7 @@ $(READY): pyproject.toml
 	touch $@
 
 demo: setup
-	$(BIN)/python -P -m bench.demo
+	$(BIN)/python -P bench/demo.py
 
 test: setup
 	$(BIN)/python -P -m pytest

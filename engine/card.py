@@ -50,8 +50,8 @@ def _size(corpus: Corpus, tokens: int | None) -> Iterator[str]:
                 f"context is a dict of {count:,} documents, name -> {what}: "
                 f"{corpus.chars:,} characters{estimate}."
             )
-    lines = max(1, corpus.lines)
-    yield f"It has {corpus.lines:,} line ends; a line has {corpus.chars // lines:,} characters on average."
+    lines = max(count, corpus.lines)
+    yield f"It has {lines:,} lines of {corpus.chars // lines:,} characters on average."
 
 
 def _documents(corpus: Corpus) -> Iterator[str]:
@@ -82,8 +82,8 @@ def _left_out(corpus: Corpus) -> Iterator[str]:
 
 
 def _sample(corpus: Corpus) -> str:
-    first = corpus.documents[0]
-    head = corpus.slice(0, 0, _SAMPLE_LINES * _LINE_CHARS * 4)
+    number, first = next(one for one in enumerate(corpus.documents) if one[1].chars)
+    head = corpus.slice(number, 0, _SAMPLE_LINES * _LINE_CHARS * 4)
     lines = [line for line in head.splitlines() if line.strip()][:_SAMPLE_LINES]
     shown = "\n".join(
         f"  {line[:_LINE_CHARS]}{'...' if len(line) > _LINE_CHARS else ''}" for line in lines

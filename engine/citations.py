@@ -29,22 +29,26 @@ _TELLING = re.compile(
 
 
 def cite(
-    corpus: Corpus, answer: str, quotes: Sequence[str], shown: Sequence[Passage]
+    corpus: Corpus, question: str, answer: str, quotes: Sequence[str], shown: Sequence[Passage]
 ) -> tuple[Citation, ...]:
     """The passages that bear an answer out, at most five; none where none is found."""
-    found = [citation for quote in quotes[:_MOST] if (citation := _quoted(corpus, quote))]
+    found = [
+        citation
+        for quote in quotes[:_MOST]
+        if quote.strip() and (citation := _shown(corpus, quote, shown) or _anywhere(corpus, quote))
+    ]
     if found:
         return tuple(found)
     stripped = answer.strip().strip(".\"'`")
     whole = stripped if len(stripped) >= _LEAST_ANSWER else ""
     parts = sorted({a or b for a, b in _TELLING.findall(answer)}, key=len, reverse=True)
+    # What the question named already tells where the answer stands only if nothing else does.
+    parts.sort(key=lambda part: part in question)
     for wanted in (whole, *parts):
         if not wanted or len(wanted) < _LEAST_ANSWER:
             continue
-        for passage in shown:
-            at = passage.text.find(wanted)
-            if at >= 0:
-                return (_line_around(corpus, passage.document, passage.offset + at, len(wanted)),)
+        if citation := _shown(corpus, wanted, shown):
+            return (citation,)
     places = corpus.find_all(whole, 2) if whole else []
     # Found twice, nothing tells which of the places was meant.
     if len(places) == 1:
@@ -52,8 +56,17 @@ def cite(
     return ()
 
 
-def _quoted(corpus: Corpus, quote: str) -> Citation | None:
-    place = corpus.find(quote) if quote.strip() else None
+def _shown(corpus: Corpus, wanted: str, shown: Sequence[Passage]) -> Citation | None:
+    """The line of the first passage shown that holds `wanted`."""
+    for passage in shown:
+        at = passage.text.find(wanted)
+        if at >= 0:
+            return _line_around(corpus, passage.document, passage.offset + at, len(wanted))
+    return None
+
+
+def _anywhere(corpus: Corpus, quote: str) -> Citation | None:
+    place = corpus.find(quote)
     return Citation(str(place.document), place.offset, place.text) if place else None
 
 

@@ -23,7 +23,9 @@ class Profile:
 
     Attributes:
         name: its file's name.
-        opening: what the root's reply is started with; empty lets it begin freely.
+        opening: what the root's first reply is started with; empty lets it begin freely.
+        opening_after: the same for the replies to an output. Started in a comment on what the
+            output shows, a weak root reads before it acts.
         stop: texts that end a reply.
         reply_tokens: longest reply of the root.
         sub_tokens: longest reply of the sub-LM where a call does not say.
@@ -33,6 +35,7 @@ class Profile:
 
     name: str
     opening: str
+    opening_after: str
     stop: tuple[str, ...]
     reply_tokens: int
     sub_tokens: int

@@ -98,7 +98,9 @@ class Question:
         else:
             outcome, tier, shown = await self._with_kernel()
         draft = outcome.draft
-        citations = await asyncio.to_thread(cite, self.corpus, draft.content, draft.quotes, shown)
+        citations = await asyncio.to_thread(
+            cite, self.corpus, self.text, draft.content, draft.quotes, shown
+        )
         completion = Completion(
             answer=draft.content,
             complete=outcome.reason is None,

@@ -1,33 +1,38 @@
-"""A root's reply, read tolerantly: the one cell it asks for, or its final answer.
-
-Roots write fences of every kind, several at a time, in thoughts, unclosed, or none at all.
-What counts is the first block of code outside `<think>`; the rest is reported, not run.
-"""
+"""One reply of the root: the cell it wants run, or the answer it gives in words."""
 
 from __future__ import annotations
 
 import ast
 import re
-import textwrap
 from dataclasses import dataclass
 
-_THOUGHT = re.compile(r"<think(?:ing)?>.*?(?:</think(?:ing)?>|\Z)", re.S | re.I)
-_THOUGHT_END = re.compile(r"\A.*</think(?:ing)?>", re.S | re.I)
-_TEMPLATE_MARK = re.compile(r"<\|(?:im_start|im_end|endoftext|eot_id|end)\|>(?:assistant\n)?")
-_OPEN = re.compile(r"^(?P<indent>[ \t]*)(?P<fence>`{3,}|~{3,})[ \t]*(?P<info>[^\n`]*)", re.M)
-_INLINE = re.compile(r"(`{3,})[ \t]*(?:repl|python3?|py)\b[ \t]+([^\n]+?)\1", re.I)
-_LANGUAGES = {"", "repl", "python", "python3", "py", "ipython", "pycon", "tool_code", "code"}
-_FINAL = re.compile(r"^[ \t]*(FINAL|FINAL_VAR)\((.*)\)[ \t]*$", re.M | re.S)
-_QUOTES = str.maketrans({"\u201c": '"', "\u201d": '"', "\u2018": "'", "\u2019": "'"})
+from outcore.engine.fences import Block, blocks
+from outcore.engine.source_code import is_code, syntax_error
+
+_FENCE = "```repl\n"
+_TURN_ENDS = re.compile(
+    r"(?:<\|(?:im_end|eot_id|eom_id|end_of_text|endoftext|end|return)\|>|</s>|<end_of_turn>"
+    r"|<\uff5cend\u2581of\u2581sentence\uff5c>)[ \t]*(?:\n|$)"
+)
+_TURN_STARTS = re.compile(r"\s*<\|im_start\|>\s*assistant[ \t]*\n?")
+_THOUGHT = re.compile(
+    r"^[ \t]*<think(?:ing)?>.*?</think(?:ing)?>"
+    r"|\A\s*<think(?:ing)?>.*|^[ \t]*<think(?:ing)?>[ \t]*\n.*",
+    re.DOTALL | re.MULTILINE,
+)
+# Not in quotes, as in code that handles such tags.
+_THOUGHT_ENDS = re.compile(r"(?<![\"'`|*/])</think(?:ing)?>(?![\"'`|])")
+_LINE_ENDS = re.compile(r"[ \t]*[*_.`]*[ \t]*(?:\n|$)")
+_FINAL = re.compile(r"^[ \t>*_#]*(?P<name>FINAL_VAR|FINAL)\(", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
 class Final:
-    """An answer given in prose, as roots trained on rlms give it.
+    """An answer given outside of code, as roots trained on rlms give it.
 
     Attributes:
         text: the answer, or the name of the variable that holds it.
-        variable: whether it is such a name.
+        variable: whether it is a variable's name.
     """
 
     text: str
@@ -36,14 +41,14 @@ class Final:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What a reply says.
+    """What a reply holds.
 
     Attributes:
-        code: the cell to run, or None.
-        thought: the prose beside it.
-        extra_blocks: how many further blocks it held.
-        final: an answer outside code, where there is no code.
-        syntax_error: why the code can't run, with the line it is about; None if it can.
+        code: the first block of Python, mended where a slip left no doubt; None without one.
+        thought: the prose around the blocks, without what is marked as thinking.
+        extra_blocks: further blocks of Python, which are not to be run.
+        final: the answer, where one is given outside of code.
+        syntax_error: why `code` can't run: line, message and the line itself.
     """
 
     code: str | None
@@ -54,124 +59,101 @@ class Reply:
 
 
 def parse_reply(text: str, *, started_in_fence: bool = False) -> Reply:
-    """Read a reply.
+    """Read a reply, however its fences were written; it never raises.
 
     Args:
-        text: what the root wrote.
-        started_in_fence: whether the reply was begun for it inside a block of code.
+        text: what the model wrote.
+        started_in_fence: whether the reply was begun for the model with an opening fence,
+            which `text` does not hold.
     """
-    text = _TEMPLATE_MARK.sub("", text)
-    if started_in_fence:
-        code, rest = _until_close(text, "```")
-        return _cell(code, rest.strip(), len(_blocks(rest)[0]))
+    text = _spoken(text)
+    if not started_in_fence:
+        return _parsed(text)
+    if not text.lstrip().startswith(("```", "~~~")):
+        inside = _parsed(_FENCE + text)
+        if inside.code is not None and inside.syntax_error is None:
+            return inside
+        # It may have said something first, and then opened a fence of its own.
+        outside = _parsed(text)
+        return outside if outside.code is not None and outside.syntax_error is None else inside
+    return _parsed(text)
+
+
+def _parsed(text: str) -> Reply:
+    found = list(blocks(text))
+    filled = [block for block in found if block.code.strip()]
+    python = [block for block in filled if block.is_python or _bare_code(block)]
+    python = python or [block for block in filled if not block.language][:1]
+    prose = _outside(text, found)
+    final = _final(prose)
+    if python:
+        code = python[0].code.strip("\n")
+        return Reply(code, prose, len(python) - 1, final, syntax_error(code))
+    if is_code(text) and not _is_final(text):
+        return Reply(text.strip("\n"), "")
+    return Reply(None, prose, final=final)
+
+
+def _bare_code(block: Block) -> bool:
+    return not block.language and is_code(block.code)
+
+
+def _spoken(text: str) -> str:
+    """`text` without the template's own marks and without what is marked as thinking."""
+    start = _TURN_STARTS.match(text)
+    text = text[start.end() :] if start else text
+    end = _TURN_ENDS.search(text)
+    text = text[: end.start()] if end else text
     text = _THOUGHT.sub("", text)
-    text = _THOUGHT_END.sub("", text)
-    blocks, prose = _blocks(text)
-    if blocks:
-        return _cell(blocks[0], prose.strip(), len(blocks) - 1)
-    found = _FINAL.search(text)
-    if found:
-        return Reply(None, text[: found.start()].strip(), final=_final(found))
-    if _is_bare_code(text):
-        return _cell(text, "", 0)
-    return Reply(None, text.strip())
+    ends = list(_THOUGHT_ENDS.finditer(text))
+    return text[ends[-1].end() :] if ends else text
 
 
-def _cell(code: str, thought: str, extra: int) -> Reply:
-    for candidate in _repairs(code):
-        if candidate.strip() and _error(candidate) is None:
-            return Reply(candidate.strip("\n"), thought, extra)
-    code = code.strip("\n")
-    if not code.strip():
-        return Reply(None, thought, extra)
-    return Reply(code, thought, extra, syntax_error=_error(code))
+def _outside(text: str, found: list[Block]) -> str:
+    parts, at = [], 0
+    for block in found:
+        parts.append(text[at : block.start].strip())
+        at = block.end
+    parts.append(text[at:].strip())
+    return "\n\n".join(part for part in parts if part)
 
 
-def _repairs(code: str) -> list[str]:
-    """The code, and ways to read it that change nothing but how it is written down."""
-    ways = [code, textwrap.dedent(code)]
-    ways.append(re.sub(r"^[ \t]*(?:>>>|\.\.\.)[ ]?", "", code, flags=re.M))
-    ways.append(re.sub(r"^[ \t]*`+[ \t]*$", "", code, flags=re.M))
-    ways.append(code.translate(_QUOTES))
-    return ways
+def _final(prose: str) -> Final | None:
+    found = _FINAL.search(prose)
+    if found is None:
+        return None
+    inner = _enclosed(prose[found.end() :]).strip()
+    literal = _literal(inner)
+    if found["name"] == "FINAL":
+        return Final(literal if literal is not None else inner, variable=False)
+    name = (literal if literal is not None else inner).strip()
+    return Final(name, variable=True) if name.isidentifier() else Final(name, variable=False)
 
 
-def _error(code: str) -> str | None:
-    """Why the code can't be parsed, or None."""
-    try:
-        # Cells may await at the top level.
-        compile(code, "cell", "exec", ast.PyCF_ONLY_AST | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
-    except SyntaxError as error:
-        line = (error.text or "").strip()
-        return f"{error.msg} (line {error.lineno}: {line[:120]})"
-    except (ValueError, RecursionError, MemoryError) as error:
-        return str(error)
-    return None
+def _enclosed(text: str) -> str:
+    """What stands before the parenthesis that closes one opened before `text`.
 
-
-def _blocks(text: str) -> tuple[list[str], str]:
-    """The blocks of Python in a reply, and the prose around them."""
-    blocks: list[str] = []
-    prose: list[str] = []
-    at = 0
-    while True:
-        inline = _INLINE.search(text, at)
-        opened = _OPEN.search(text, at)
-        if inline and (not opened or inline.start() <= opened.start()):
-            prose.append(text[at : inline.start()])
-            blocks.append(inline.group(2))
-            at = inline.end()
-            continue
-        if not opened:
-            break
-        prose.append(text[at : opened.start()])
-        words = opened["info"].split()
-        language = words[0].lower().strip("{}.") if words else ""
-        code, rest = _until_close(text[opened.end() :].removeprefix("\n"), opened["fence"])
-        if language in _LANGUAGES:
-            blocks.append(code)
-        else:
-            prose.append(code)
-        text, at = rest, 0
-    prose.append(text[at:])
-    return blocks, "".join(prose)
-
-
-def _until_close(text: str, fence: str) -> tuple[str, str]:
-    """Code up to the fence that closes it, and what follows; all of it where none does.
-
-    A fence inside a string of the code closes nothing: where the code up to the first fence
-    can't be parsed, and up to a later one it can, the later one counts.
+    Answers hold parentheses of their own, sometimes single ones; so the closing one must end
+    its line, and where none fits, the last one closes.
     """
-    mark = rf"{re.escape(fence[0])}{{{len(fence)},}}[ \t]*"
-    closes = list(re.finditer(rf"^[ \t]*{mark}$", text, re.M))
-    last = re.search(rf"{mark}\Z", text)
-    if not closes:
-        if last:
-            return text[: last.start()], ""
-        return text, ""
-    for close in closes:
-        if _error(text[: close.start()]) is None:
-            return text[: close.start()], text[close.end() :]
-    return text[: closes[0].start()], text[closes[0].end() :]
+    depth = 1
+    for at, char in enumerate(text):
+        depth += {"(": 1, ")": -1}.get(char, 0)
+        if depth == 0 and _LINE_ENDS.match(text, at + 1):
+            return text[:at]
+    last = text.rfind(")")
+    return text[:last] if last >= 0 else text
 
 
-def _final(found: re.Match[str]) -> Final:
-    inside = found.group(2).strip()
-    if found.group(1) == "FINAL_VAR":
-        return Final(inside.strip("\"'` "), variable=True)
+def _literal(text: str) -> str | None:
     try:
-        value = ast.literal_eval(inside)
-    except (ValueError, SyntaxError, MemoryError, RecursionError):
-        return Final(inside, variable=False)
-    return Final(str(value), variable=False)
+        value = ast.literal_eval(text)
+    except (ValueError, SyntaxError, RecursionError, MemoryError):
+        return None
+    return value if isinstance(value, str) else None
 
 
-def _is_bare_code(text: str) -> bool:
-    """Whether a reply without a fence is code: it parses, and it does something."""
-    try:
-        tree = ast.parse(text.strip("\n"))
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return False
-    acts = (ast.Call, ast.Assign, ast.AugAssign, ast.Import, ast.ImportFrom, ast.FunctionDef)
-    return any(isinstance(node, acts) for node in ast.walk(tree))
+def _is_final(text: str) -> bool:
+    """Whether code without a fence is a lone FINAL(...), which is an answer in words."""
+    statements = ast.parse(text).body
+    return len(statements) == 1 and _FINAL.match(text.lstrip()) is not None

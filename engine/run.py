@@ -6,6 +6,7 @@ docs/architecture.md tells the same story in numbered steps.
 from __future__ import annotations
 
 import asyncio
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -64,6 +65,7 @@ class Run:
     limits: dict[str, object]
     _dialogue: Dialogue = field(init=False)
     _last_cell: str = field(default="", init=False)
+    _doubted: bool = field(default=False, init=False)
 
     async def answer(self) -> Outcome:
         """Take turns until the root answers or the budget ends.
@@ -106,20 +108,22 @@ class Run:
 
     async def _turn(self, message: str) -> Reply:
         """One reply of the root; one that can't be parsed gets one cheap second try."""
-        opening = self.profile.opening
+        first = self.spending.turns == 1
+        opening = self.profile.opening if first else self.profile.opening_after
         prompt = self._dialogue.ask(message, opening)
         asked = self._dialogue.fork()
         generation = await self._generate(prompt, self.profile.reply_tokens)
         self._dialogue.reply(generation)
-        reply = parse_reply(generation.text, started_in_fence=bool(opening))
+        reply = parse_reply(opening + generation.text)
         self.trajectory.add("reply", text=opening + generation.text, **_usage(generation))
         if reply.syntax_error is None:
             return reply
         # Asked beside the dialogue: whatever comes of it, the broken cell does not stay in it.
         aside = self._dialogue.fork()
+        opening = self.profile.opening
         prompt = aside.ask(fill(self.profile.repair, error=reply.syntax_error), opening)
         again = await self._generate(prompt, self.profile.reply_tokens)
-        repaired = parse_reply(again.text, started_in_fence=bool(opening))
+        repaired = parse_reply(opening + again.text)
         self.trajectory.add("reply", text=opening + again.text, repair=True, **_usage(again))
         if repaired.code is None or repaired.syntax_error is not None:
             return reply
@@ -146,6 +150,10 @@ class Run:
         if answered:
             self.trajectory.add("answer", content=draft.content, quotes=list(draft.quotes))
         finished = answered and result.status == "ok" and bool(draft.content.strip())
+        doubted = finished and not self._doubted and echoes(draft.content, self.question)
+        if doubted:
+            self._doubted = True
+            finished = False
         if not finished:
             # Whatever the next cell does, it must say so again.
             draft.ready = False
@@ -154,7 +162,12 @@ class Run:
             notes.append(f"{result.error}.")
         if extra_blocks:
             notes.append("Only the first code block was run; write one block a reply.")
-        if answered and not finished:
+        if doubted:
+            notes.append(
+                f"The answer {draft.content!r} was not taken: it only repeats the question. Give "
+                "what was asked for."
+            )
+        elif answered and not finished:
             notes.append("The answer was not taken: the cell failed, or the answer is empty.")
         if code == self._last_cell:
             notes.append("This is the same cell as before, so it told nothing new: do another.")
@@ -200,6 +213,16 @@ class Run:
             generation = await self.root.generate(request)
         self.spending.root.add(generation)
         return generation
+
+
+def echoes(answer: str, question: str) -> bool:
+    """Whether an answer says nothing but words of the question.
+
+    Rightly so where the question names the choices, which is why such an answer is refused
+    only once.
+    """
+    said, asked = (set(re.findall(r"\w+", text.casefold())) for text in (answer, question))
+    return said <= asked
 
 
 def _usage(generation: Generation) -> dict[str, int]:

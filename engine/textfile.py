@@ -53,7 +53,7 @@ def check_encoding(encoding: str | None) -> None:
     if encoding is None:
         return
     try:
-        b"".decode(encoding)
+        " ".encode(encoding)
     except (LookupError, ValueError) as error:
         raise BadContext(
             f"there is no text encoding {encoding!r}; examples are utf-8, latin-1, cp1252, utf-16"

@@ -20,14 +20,8 @@ from outcore.errors import SandboxError, SandboxUnavailable
 from outcore.kernel_sandbox import bwrap, identity
 from outcore.kernel_sandbox.broker import Broker, Handler
 from outcore.kernel_sandbox.channel import Channel
-from outcore.kernel_sandbox.provisioner import (
-    LIBRARY,
-    NAME,
-    PORTS,
-    Launch,
-    SandboxProvisioner,
-    program,
-)
+from outcore.kernel_sandbox.launch import LIBRARY, Launch, program
+from outcore.kernel_sandbox.provisioner import NAME, PORTS, SandboxProvisioner
 from outcore.kernel_sandbox.tiers import Confinement, explain
 
 if TYPE_CHECKING:

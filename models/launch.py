@@ -173,6 +173,12 @@ def _build(launch: Launch, scratch: Path, told: Callable[[], None]) -> VllmEngin
     from vllm.v1.engine.async_llm import AsyncLLM
     from vllm.v1.executor import Executor
 
+    class Engine(AsyncLLM):  # type: ignore[misc]
+        def __del__(self) -> None:
+            # VllmEngine.close ends it. vLLM's own destructor would try again while the
+            # interpreter is being taken down, and fail with a traceback.
+            pass
+
     meter = CacheMeter()
     launch.log.parent.mkdir(parents=True, exist_ok=True)
     with launch.log.open("ab") as log, _forks.watch(log.fileno(), scratch, told), _visible(launch):
@@ -182,7 +188,7 @@ def _build(launch: Launch, scratch: Path, told: Callable[[], None]) -> VllmEngin
                 # vLLM spawns a second process to bind threads; forked, one process does it all.
                 config.parallel_config.distributed_executor_backend = "uni"
                 os.environ["VLLM_WORKER_MULTIPROC_METHOD"] = "fork"
-            llm = AsyncLLM(
+            llm = Engine(
                 vllm_config=config,
                 executor_class=Executor.get_class(config),
                 log_stats=False,

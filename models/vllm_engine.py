@@ -175,14 +175,14 @@ class VllmEngine:
             return
         self._closed = True
         # vLLM would report the death of processes that are meant to die.
+        if self._llm.output_handler is not None:
+            self._llm.output_handler.cancel()
         self._llm.engine_core.resources.engine_dead = True
         for pid, when in self._born.items():
             if born(pid) == when:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
         await asyncio.to_thread(self._llm.shutdown, 1.0)
-        # Let go now: at the interpreter's own end vLLM's destructor has nothing to stand on.
-        self._llm = None
 
     def _ids(self, prompt: Prompt) -> tuple[int, ...]:
         if not isinstance(prompt, TokenPrompt):

@@ -60,7 +60,7 @@ class Settings:
         direct: whether a context that fits the root's window is answered without a kernel.
         sandbox: isolation of the kernel; `auto` never means none.
         runs: folder that receives one folder per run.
-        encoding: how the files of a context are encoded; None is UTF-8, and refuses binary files.
+        encoding: of the context's files; None is UTF-8, and refuses files that look binary.
         budget: limits of one run.
     """
 

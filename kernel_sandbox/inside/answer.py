@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from .bridge import Bridge
+from .queries import as_text
 from .texts import clean
 
 
@@ -64,13 +65,15 @@ class Desk:
 
     def deliver(self) -> None:
         """Send the answer if it has changed since it was last sent."""
-        self._send()
+        if self._state() != self._sent:
+            self._send()
+
+    def _state(self) -> tuple[Any, ...]:
+        content, ready = self._read()
+        return _said(content), bool(ready), tuple(self._quotes)
 
     def _send(self) -> list[str]:
-        content, ready = self._read()
-        state = (_said(content), bool(ready), tuple(self._quotes))
-        if state == self._sent:
-            return []
+        state = self._state()
         reply = self._bridge.call(
             "answer", {"content": state[0], "ready": state[1], "quotes": list(state[2])}
         )
@@ -83,7 +86,8 @@ class Desk:
         `quotes` are passages copied from the context that prove it; they are returned as
         citations. Returns those that do not stand in the context word for word.
         """
-        self._quotes = [quotes] if isinstance(quotes, str) else [str(one) for one in quotes]
+        given = [quotes] if isinstance(quotes, (str, Mapping)) else quotes or ()
+        self._quotes = [clean(as_text(one)) for one in given]
         self._names["answer"] = Answer(value, True)
         missing = self._send()
         for quote in missing:

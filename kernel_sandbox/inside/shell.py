@@ -7,20 +7,15 @@ folder it can write to on the host.
 from __future__ import annotations
 
 import asyncio
-import codecs
-import fcntl
 import os
-import select
 import signal
 import sys
-import termios
-import time
 import warnings
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import zmq
-from ipykernel.iostream import IOPubThread, OutStream
+from ipykernel.iostream import IOPubThread
 from ipykernel.ipkernel import IPythonKernel
 from ipykernel.kernelapp import IPKernelApp
 from ipykernel.zmqshell import ZMQDisplayPublisher, ZMQInteractiveShell, ZMQShellDisplayHook
@@ -28,65 +23,16 @@ from traitlets import Type
 from traitlets.config import Config
 
 from . import tracebacks
+from .stream import Stream
 from .texts import clean, cut
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from types import TracebackType
 
-_CHUNK = 1 << 16
 _SHOWN = 1 << 17
 _LONGEST = 2_000
-_CATCH_UP_SECONDS = 1.0
 _LEAVES = ("None", "", "0")
-
-
-class _Stream(OutStream):  # type: ignore[misc]
-    """Sends messages of a size the host takes, and holds back a cell that prints faster."""
-
-    _unsent = 0
-    _taking = False
-
-    def fileno(self) -> int:
-        """The descriptor that is captured, so that what a child prints there is too."""
-        return int(self._original_stdstream_fd)
-
-    def catch_up(self) -> None:
-        """Wait until what children have printed has been taken in."""
-        deadline = time.monotonic() + _CATCH_UP_SECONDS
-        while (self._taking or _unread(self._fid)) and time.monotonic() < deadline:
-            time.sleep(0.0005)
-
-    def _watch_pipe_fd(self) -> None:
-        decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        poll = select.poll()
-        poll.register(self._fid, select.POLLIN)
-        while self._should_watch:
-            poll.poll()
-            # Set while the data is still in the pipe: `catch_up` sees the one or the other.
-            self._taking = True
-            data = os.read(self._fid, _CHUNK)
-            os.write(self._original_stdstream_copy, data)
-            self.write(decoder.decode(data))
-            self._taking = False
-
-    def write(self, string: str) -> int:
-        """Print `string`, waiting for what was printed before where that is much."""
-        if not isinstance(string, str):
-            raise TypeError(f"write() argument must be str, not {type(string).__name__}")
-        for start in range(0, len(string), _CHUNK):
-            piece = string[start : start + _CHUNK]
-            super().write(clean(piece))
-            self._unsent += len(piece)
-            if self._unsent >= _CHUNK:
-                self._unsent = 0
-                self.flush()
-        return len(string)
-
-    def _flush_buffers(self) -> Any:
-        for parent, data in super()._flush_buffers():
-            for start in range(0, len(data), _CHUNK):
-                yield parent, data[start : start + _CHUNK]
 
 
 class _DisplayHook(ZMQShellDisplayHook):  # type: ignore[misc]
@@ -185,7 +131,7 @@ class _Kernel(IPythonKernel):  # type: ignore[misc]
         try:
             reply: dict[str, Any] = await super().do_execute(*args, **kwargs)
             for stream in (sys.stdout, sys.stderr):
-                if isinstance(stream, _Stream):
+                if isinstance(stream, Stream):
                     stream.catch_up()
         except Exception as error:
             # The exception's own `__str__` raised while the reply was made.
@@ -235,12 +181,6 @@ def _plain(data: dict[str, Any]) -> dict[str, Any]:
     return {"text/plain": cut(clean(str(data.get("text/plain", ""))), _SHOWN)}
 
 
-def _unread(fd: int) -> int:
-    waiting = bytearray(4)
-    fcntl.ioctl(fd, termios.FIONREAD, waiting)
-    return int.from_bytes(waiting, sys.byteorder)
-
-
 def _is_leave(error: BaseException) -> bool:
     return isinstance(error, SystemExit) and str(error) in _LEAVES
 
@@ -275,7 +215,7 @@ def start(
     config.InteractiveShellApp.exec_PYTHONSTARTUP = False
     config.InteractiveShellApp.ignore_cwd = True
     app = _App.instance(sockets=sockets, config=config, user_ns=names)
-    app.outstream_class = f"{__name__}._Stream"
+    app.outstream_class = f"{Stream.__module__}.{Stream.__name__}"
     app.kernel_class = _Kernel
     app.connection_file = connection_file
     app.initialize([])

@@ -24,7 +24,7 @@ import json
 import mmap
 import os
 import weakref
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 if TYPE_CHECKING:
@@ -111,22 +111,16 @@ class Staged:
         Raises:
             KeyError: there is none.
         """
-        if isinstance(name, str) and self.meta.names:
-            try:
-                key = name.encode()
-            except UnicodeEncodeError:
-                raise KeyError(name) from None
-            low, high = 0, len(self)
-            while low < high:
-                middle = (low + high) // 2
-                if self._key(self._name_order[middle]) < key:
-                    low = middle + 1
-                else:
-                    high = middle
-            if low < len(self) and self._key(self._name_order[low]) == key:
-                return self._name_order[low]
-        elif (name == self.meta.title) if self.meta.kind == "str" else _within(name, len(self)):
-            return 0 if self.meta.kind == "str" else int(name)
+        if self.meta.kind == "list" and isinstance(name, int) and 0 <= name < len(self):
+            return name
+        if self.meta.kind == "str" and name == self.meta.title:
+            return 0
+        if self.meta.kind == "dict" and isinstance(name, str):
+            # A lone surrogate, which is in no name, sorts somewhere and is found nowhere.
+            key = name.encode("utf-8", "surrogatepass")
+            at = bisect_left(self._name_order, key, key=self._key)
+            if at < len(self) and self._key(self._name_order[at]) == key:
+                return self._name_order[at]
         raise KeyError(name)
 
     def is_json(self, number: int) -> bool:
@@ -206,12 +200,12 @@ class Staged:
         """How often `needle`, not empty, stands in bytes `start`..`end` without overlapping."""
         overlap = len(needle) - 1
         total = 0
-        while start < end:
+        while end - start > overlap:
             data = self.raw(start, min(start + _WINDOW + overlap, end))
-            pieces = data.split(needle)
-            total += len(pieces) - 1
-            # What follows the last hit is looked at again as far as a hit could begin in it.
-            start += max(len(data) - len(pieces[-1]), len(data) - overlap)
+            *hits, rest = data.split(needle)
+            total += len(hits)
+            # Of what follows the last hit, the end is looked at again: a hit may begin in it.
+            start += len(data) - min(len(rest), overlap)
         return total
 
     def windows(self, start: int, end: int) -> Iterator[str]:
@@ -221,10 +215,6 @@ class Staged:
 
     def _key(self, number: int) -> bytes:
         return bytes(self._names[self._name_bounds[number] : self._name_bounds[number + 1]])
-
-
-def _within(name: Name, count: int) -> bool:
-    return isinstance(name, int) and 0 <= name < count
 
 
 def _map(path: Path) -> Any:

@@ -41,7 +41,8 @@ class Text:
         return self._whole("str()")
 
     def __repr__(self) -> str:
-        return f"<text of {len(self):,} characters, starting {self[:80]!r}>"
+        head = self._staged.read(self._start, min(self._start + 80, self._end))
+        return f"<text of {len(self):,} characters, starting {head!r}>"
 
     def __format__(self, spec: str) -> str:
         return format(self._whole("an f-string"), spec)

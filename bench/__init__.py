@@ -1,1 +1,0 @@
-"""Every figure the README quotes, each by one command."""
