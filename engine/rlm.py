@@ -146,7 +146,6 @@ class RLM:
             await self._served.close()
         if self._session is not None:
             self._session.remove()
-            reaper().release_path(self._session.folder)
 
     async def _models(self) -> tuple[Served, Batcher]:
         async with self._starting:
@@ -154,7 +153,6 @@ class RLM:
                 self.status.phase = "starting the models"
                 if self._session is None:
                     self._session = Session.create()
-                    reaper().adopt_path(self._session.folder)
                 self._served = await serve(
                     self.settings.root,
                     self.settings.sub,

@@ -80,9 +80,12 @@ class Run:
         )
         message = fill(profile.first, card=self.card, question=self.question)
         output = note = ""
+        self.trajectory.add("turn", number=1, message=message)
         while (spent := self.spending.spent()) is None:
             self.spending.turns += 1
-            self.trajectory.add("turn", number=self.spending.turns, message=message)
+            if self.spending.turns > 1:
+                # The message is the profile's, around the last cell's output and this note.
+                self.trajectory.add("turn", number=self.spending.turns, note=note)
             try:
                 reply = await self._turn(message)
             except PromptTooLong as error:

@@ -9,7 +9,7 @@ import tantivy
 
 from outcore.config import home
 from outcore.engine.index_cache import IndexCache
-from outcore.engine.terms import PARTS, WORDS, analyzer, parts_of, question
+from outcore.engine.terms import PARTS, WORDS, QueryMaker, analyzer, parts_of
 from outcore.errors import ConfigError, OutcoreError
 from outcore.kernel_sandbox.inside.cuts import cuts
 
@@ -59,7 +59,7 @@ class SearchIndex:
     def __init__(self, corpus: Corpus, index: tantivy.Index) -> None:
         self._corpus = corpus
         self._index = index
-        self._words = analyzer()
+        self._queries = QueryMaker(index.schema)
 
     @classmethod
     def open_or_build(
@@ -100,7 +100,7 @@ class SearchIndex:
         Raises:
             ConfigError: there is no word or number in `text`.
         """
-        asked = question(self._index.schema, self._words, text)
+        asked = self._queries.make(text)
         if asked.loose is None:
             raise ConfigError(
                 f"search needs words or numbers to look for, and {text[:80]!r} has none; for "

@@ -9,14 +9,24 @@ from typing import TYPE_CHECKING, NamedTuple
 import tantivy
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterator
 
 WORDS = "words"
 PARTS = "parts"
 # Scripts written without spaces, or with particles joined to words: a term a character.
 _DENSE = r"\p{Han}\p{Hiragana}\p{Katakana}\p{Hangul}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}"
+# Words that tell a question from a statement, but not one passage from another.
+_FUNCTION_WORDS = re.findall(
+    r"\w+",
+    "a an and are as at be been but by can could did do does for from had has have he her his how "
+    "i if in into is it its me my no not of on or our she so such tell than that the their them "
+    "then there these they this those to was we were what when where which who whom whose why "
+    "will with would you your",
+)
 _LONGEST_TERM = 200
 _MOST_TERMS = 64
+# Characters of a query whose identifiers are taken apart.
+_PARTED = 4_000
 _WORD = re.compile(r"\w+")
 _ASCII_PART = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 _PART = re.compile(r"[^\W\d_]+|\d+")
@@ -25,8 +35,8 @@ _PART_WEIGHT = 0.5
 _PHRASE_WEIGHT = 1.5
 
 
-class Question(NamedTuple):
-    """A query as two: with what was quoted required, and with it only preferred.
+class Queries(NamedTuple):
+    """One question as two: with what was quoted required, and with it only preferred.
 
     Attributes:
         strict: None where nothing was quoted.
@@ -37,16 +47,18 @@ class Question(NamedTuple):
     loose: tantivy.Query | None
 
 
-def analyzer() -> tantivy.TextAnalyzer:
+def analyzer(*, function_words: bool = True) -> tantivy.TextAnalyzer:
     """Words in lower case, without accents, with English endings cut off."""
-    pattern = rf"[{_DENSE}]|[\w--[{_DENSE}]]+"
-    builder = tantivy.TextAnalyzerBuilder(tantivy.Tokenizer.regex(pattern))
-    for step in (
+    steps = [
         tantivy.Filter.remove_long(_LONGEST_TERM),
         tantivy.Filter.lowercase(),
         tantivy.Filter.ascii_fold(),
-        tantivy.Filter.stemmer("english"),
-    ):
+    ]
+    if not function_words:
+        steps.append(tantivy.Filter.custom_stopword(_FUNCTION_WORDS))
+    steps.append(tantivy.Filter.stemmer("english"))
+    builder = tantivy.TextAnalyzerBuilder(tantivy.Tokenizer.regex(rf"[{_DENSE}]|[\w--[{_DENSE}]]+"))
+    for step in steps:
         builder = builder.filter(step)
     return builder.build()
 
@@ -64,54 +76,65 @@ def _split(word: str) -> str:
     return "" if parts == [word] else " ".join(parts)
 
 
-def question(schema: tantivy.Schema, words: tantivy.TextAnalyzer, text: str) -> Question:
-    """Turn free text into a query. Nothing in it is syntax but quotes, which make phrases."""
-    required = [
-        phrase
-        for match in _QUOTED.findall(text)
-        if (phrase := _phrase(schema, words.analyze("".join(match)))) is not None
-    ]
-    wanted = list(_wanted(schema, words, text))
-    if not wanted:
-        return Question(None, None)
-    should = [(tantivy.Occur.Should, query) for query in wanted]
-    preferred = [
-        (tantivy.Occur.Should, tantivy.Query.boost_query(one, _PHRASE_WEIGHT)) for one in required
-    ]
-    loose = tantivy.Query.boolean_query([*preferred, *should])
-    if not required:
-        return Question(None, loose)
-    must = [(tantivy.Occur.Must, phrase) for phrase in required]
-    return Question(tantivy.Query.boolean_query([*must, *should]), loose)
+class QueryMaker:
+    """Turns free text into queries. Nothing in it is syntax but quotes, which make phrases.
+
+    Args:
+        schema: of the index.
+    """
+
+    def __init__(self, schema: tantivy.Schema) -> None:
+        self._schema = schema
+        self._all = analyzer()
+        self._telling = analyzer(function_words=False)
+
+    def make(self, text: str) -> Queries:
+        """The query for a text of any kind and length."""
+        # A lone surrogate is in no index, and no text to Rust.
+        text = text.encode("utf-8", "replace").decode()
+        wanted = list(self._wanted(text, self._telling)) or list(self._wanted(text, self._all))
+        if not wanted:
+            return Queries(None, None)
+        quoted = [
+            self._phrase(terms)
+            for found in _QUOTED.findall(text)
+            if (terms := self._all.analyze("".join(found)))
+        ]
+        should = [(tantivy.Occur.Should, query) for query in wanted]
+        required = [(tantivy.Occur.Must, query) for query in quoted]
+        preferred = [(tantivy.Occur.Should, _weighed(query, _PHRASE_WEIGHT)) for query in quoted]
+        return Queries(
+            tantivy.Query.boolean_query([*required, *should]) if quoted else None,
+            tantivy.Query.boolean_query([*preferred, *should]),
+        )
+
+    def _wanted(self, text: str, words: tantivy.TextAnalyzer) -> Iterator[tantivy.Query]:
+        terms: dict[str, None] = {}
+        for chunk in text.split():
+            found = words.analyze(chunk)
+            terms |= dict.fromkeys(found)
+            # `3.14`, `engine.run`, `2021-03-04`, and words of dense scripts.
+            if 1 < len(found) <= _MOST_TERMS:
+                yield _weighed(self._phrase(found), _PHRASE_WEIGHT)
+            if len(terms) > _MOST_TERMS:
+                break
+        parts = dict.fromkeys(words.analyze(parts_of(text[:_PARTED])))
+        for term in list(terms)[:_MOST_TERMS]:
+            yield self._term(WORDS, term)
+            if term not in parts:
+                yield _weighed(self._term(PARTS, term), _PART_WEIGHT)
+        for term in list(parts)[:_MOST_TERMS]:
+            for field in (WORDS, PARTS):
+                yield _weighed(self._term(field, term), _PART_WEIGHT)
+
+    def _phrase(self, terms: list[str]) -> tantivy.Query:
+        if len(terms) == 1:
+            return self._term(WORDS, terms[0])
+        return tantivy.Query.phrase_query(self._schema, WORDS, terms)
+
+    def _term(self, field: str, term: str) -> tantivy.Query:
+        return tantivy.Query.term_query(self._schema, field, term)
 
 
-def _wanted(
-    schema: tantivy.Schema, words: tantivy.TextAnalyzer, text: str
-) -> Iterable[tantivy.Query]:
-    terms: dict[str, None] = {}
-    for chunk in text.split():
-        found = words.analyze(chunk)
-        terms |= dict.fromkeys(found)
-        # `3.14`, `engine.run`, `2021-03-04`, and words of dense scripts.
-        if 1 < len(found) <= _MOST_TERMS:
-            yield tantivy.Query.boost_query(_phrase(schema, found), _PHRASE_WEIGHT)
-        if len(terms) > _MOST_TERMS:
-            break
-    parts = dict.fromkeys(words.analyze(parts_of(text)))
-    for term in list(terms)[:_MOST_TERMS]:
-        yield _term(schema, WORDS, term)
-        if term not in parts:
-            yield tantivy.Query.boost_query(_term(schema, PARTS, term), _PART_WEIGHT)
-    for term in list(parts)[:_MOST_TERMS]:
-        for field in (WORDS, PARTS):
-            yield tantivy.Query.boost_query(_term(schema, field, term), _PART_WEIGHT)
-
-
-def _phrase(schema: tantivy.Schema, terms: list[str]) -> tantivy.Query | None:
-    if len(terms) > 1:
-        return tantivy.Query.phrase_query(schema, WORDS, terms)
-    return _term(schema, WORDS, terms[0]) if terms else None
-
-
-def _term(schema: tantivy.Schema, field: str, term: str) -> tantivy.Query:
-    return tantivy.Query.term_query(schema, field, term)
+def _weighed(query: tantivy.Query, weight: float) -> tantivy.Query:
+    return tantivy.Query.boost_query(query, weight)

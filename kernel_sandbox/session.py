@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from outcore.errors import SandboxError
+from outcore.reaper import reaper
 
 _PREFIX = "k"
 # A unix socket's path is at most 107 bytes.
@@ -36,7 +37,7 @@ class Session:
         Raises:
             SandboxError: the folder can't be made, or its path is too long for a socket.
         """
-        base = _base() if base is None else base
+        base = sessions_folder() if base is None else base
         folder = base / "-".join((_PREFIX, *_host(), secrets.token_hex(4)))
         if len(os.fsencode(folder)) > _LONGEST:
             raise SandboxError(
@@ -46,6 +47,8 @@ class Session:
         try:
             _make_private(base)
             sweep(base)
+            # Told first: whenever this process is killed from here on, the folder goes.
+            reaper().adopt_path(folder)
             # With its parents: a host that ends now takes an empty base with it.
             folder.mkdir(mode=0o700, parents=True)
         except OSError as error:
@@ -67,6 +70,7 @@ class Session:
             shutil.rmtree(self.folder)
         with contextlib.suppress(OSError):
             self.folder.parent.rmdir()  # succeeds for the last one out
+        reaper().release_path(self.folder)
 
 
 def _make_private(folder: Path) -> None:
@@ -99,7 +103,8 @@ def sweep(base: Path) -> list[Path]:
     return removed
 
 
-def _base() -> Path:
+def sessions_folder() -> Path:
+    """Where the session folders of this user's hosts are made."""
     if os.geteuid() == 0 and os.access("/run", os.W_OK):
         return Path("/run/outcore")
     named = os.environ.get("XDG_RUNTIME_DIR")

@@ -20,19 +20,19 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _FULL_TEXT = re.compile(rf"\b(?:errno|os error) (?:{'|'.join(map(str, _FULL))})\b", re.IGNORECASE)
 
 
-class SourceFailed(WeightsError):  # noqa: N818 - one source among several, not the end
+class SourceFailed(WeightsError):
     """One source can't give the weights; the next is tried. The message is the reason."""
 
 
-class NoSource(WeightsError):  # noqa: N818
+class NoSource(WeightsError):
     """Every source failed."""
 
 
-class WrongHash(WeightsError):  # noqa: N818
+class WrongHash(WeightsError):
     """A file differs from what its maker published."""
 
 
-class NoRoom(WeightsError):  # noqa: N818
+class NoRoom(WeightsError):
     """The disk holds too little."""
 
 

@@ -9,8 +9,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
+import logging
 import os
+import re
 import signal
+import sys
 import tempfile
 import threading
 from dataclasses import dataclass
@@ -30,7 +33,9 @@ if TYPE_CHECKING:
     from outcore.models.plan import EnginePlan
     from outcore.models.progress import Progress
 
-_LOG_TAIL = 12
+# The last line of a traceback.
+_CAUSE = re.compile(r"(\w+\.)*\w*(Error|Exception)\b")
+_CAUSE_CHARS = 600
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +124,7 @@ def _prepare(launches: Sequence[Launch], scratch: Path) -> None:
     for name, value in environment.items():
         os.environ.setdefault(name, value)
     os.environ["VLLM_RPC_BASE_PATH"] = str(scratch)
-    import vllm  # noqa: F401 - takes seconds; the engines then fork with it in memory
+    import vllm
 
 
 async def _start(launch: Launch, scratch: Path, forked: asyncio.Event | None) -> VllmEngine:
@@ -236,14 +241,13 @@ def _why(launch: Launch, error: Exception) -> str:
         lines = launch.log.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         lines = []
-    told = [line for line in lines if "Error" in line or "error" in line][-_LOG_TAIL:]
+    causes = [line for line in lines if _CAUSE.match(line)]
+    cause = causes[-1][:_CAUSE_CHARS] if causes else str(error)
     plan = launch.plan
     return (
         f"{launch.name} could not start on {plan.device} (window {plan.window:,} tokens, KV cache "
-        f"{plan.kv_cache_bytes / 2**30:.2f} GiB): {error}\n"
-        + "".join(f"  {line[:300]}\n" for line in told)
-        + f"The whole log is {launch.log}. If memory ran out, choose a smaller model "
-        "(`outcore models list`) or end other programs"
+        f"{plan.kv_cache_bytes / 2**30:.2f} GiB): {cause}. The whole log is {launch.log}. If "
+        "memory ran out, choose a smaller model (`outcore models list`) or end other programs"
     )
 
 
@@ -303,6 +307,11 @@ class _Forks:
             return
         os.dup2(log, 1)
         os.dup2(log, 2)
+        # In a notebook, or under a test, these are not the descriptors just replaced.
+        sys.stdout = sys.stderr = open(2, "w", buffering=1, closefd=False)
+        for handler in logging.getLogger("vllm").handlers:
+            if isinstance(handler, logging.StreamHandler):
+                handler.setStream(sys.stderr)
         os.setpgid(0, 0)
         signal.set_wakeup_fd(-1)
         tempfile.tempdir = str(self._local.scratch)

@@ -41,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"outcore: {error}", file=sys.stderr)
         return USAGE
     except OutcoreError as error:
-        print(f"outcore: {type(error).__name__}: {error}", file=sys.stderr)
+        print(f"outcore: {error}", file=sys.stderr)
         return FAILED
     except BrokenPipeError:
         # The reader of our output has gone; Python would complain once more while it exits.

@@ -117,7 +117,7 @@ def test_what_needs_the_whole_text_says_what_to_use(tmp_path: Path) -> None:
     assert lazy[2:8] == "long t"
     assert isinstance(lazy[2:8], str)
     with pytest.raises(AttributeError):
-        lazy.no_such_thing  # noqa: B018
+        lazy.no_such_thing
 
 
 @pytest.mark.usefixtures("small_parts")

@@ -78,7 +78,7 @@ def test_no_more_hits_than_asked_for(look: Look) -> None:
 
 def test_printing_shows_the_place_and_the_text(look: Look) -> None:
     assert str(look.grep("whale", around=8)) == (
-        "1 hit for 'whale'\n\n[0] 'one.txt' at 20\nsaw the whale. caf\u00e9"
+        "1 hit for 'whale'\n\n[0] 'one.txt' at 20\nsaw the whale. caf\u00e9 \U0001f642"
     )
     assert isinstance(look.grep("captain")[:2], list)
     assert "[1]" in str(look.grep("captain")[:2])
@@ -94,7 +94,7 @@ def test_what_is_no_expression_is_taken_as_text(look: Look) -> None:
 def test_nothing_found_tells_what_was_tried_and_what_is_near(look: Look) -> None:
     hits = look.grep(r"\bcaptain\b\s+Ahab")
     assert hits == []
-    assert "upper and lower case taken as equal, in 83 characters of 3 documents" in hits.note
+    assert "upper and lower case taken as equal, in 76 characters of 3 documents" in hits.note
     assert hits.note.endswith("'captain' alone has 3: try grep('captain').")
     assert look.grep("captains").note.endswith("try grep('captai').")
     assert look.grep("zebra").note.endswith("Try search() with other words.")
@@ -156,7 +156,7 @@ def test_a_part_is_a_string_with_fields(look: Look) -> None:
     with pytest.raises(KeyError, match="there are document"):
         hit["txt"]
     with pytest.raises(AttributeError):
-        hit.txt  # type: ignore[attr-defined]  # noqa: B018
+        hit.txt
     copy = pickle.loads(pickle.dumps(hit))
     assert (copy, copy.document, copy.offset, copy.match) == ("whale", "one.txt", 20, "whale")
 
@@ -213,12 +213,12 @@ def test_slices_end_at_lines_and_never_span_documents(look: Look) -> None:
         ("one.txt", 0),
         ("one.txt", 27),
         ("three.txt", 0),
-        ("three.txt", 26),
+        ("three.txt", 23),
     ]
     assert pieces[0] == "The Captain\nsaw the whale. "
     assert "".join(pieces[2:]) == "No one saw the captain (again).\r\n"
     assert len(pieces) == 4
-    assert pieces[-1].offset == 26
+    assert pieces[-1].offset == 23
     assert repr(pieces) == "<4 slices, the longest of 27 characters>"
     with pytest.raises(IndexError):
         pieces[4]
@@ -232,7 +232,7 @@ def test_slices_of_a_size(look: Look) -> None:
     assert [one.offset for one in look.slices("a\nb\n", tokens=1)] == [0, 2]
     lapping = look.slices("abcdefghijklmnop", tokens=3, overlap=1)
     assert list(lapping) == ["abcdefghi", "ghijklmno", "mnop"]
-    assert (look.slices(["a", "b"]) + ["c"])[:2] == ["a", "b"]  # type: ignore[list-item]
+    assert look.slices(["a"]) + look.slices(["b"]) == ["a", "b"]
     for tokens, overlap in ((0, 0), (-1, 0), (4, 2), (4, -1)):
         with pytest.raises(ValueError, match=r"slices\(\): "):
             look.slices(tokens=tokens, overlap=overlap)

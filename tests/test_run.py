@@ -319,7 +319,7 @@ async def test_folder_and_jsonl(tmp_path: Path) -> None:
     (folder / "sub").mkdir(parents=True)
     (folder / "a.txt").write_bytes(b"A\r\n")
     (folder / "sub" / "b.txt").write_text("B", encoding="utf-8")
-    asked = await ask(tmp_path, cell("done(sorted(context.items()))"), context=folder)
+    asked = await ask(tmp_path, cell("done(repr(sorted(context.items())))"), context=folder)
     assert asked.completion.answer == str([("a.txt", "A\r\n"), ("sub/b.txt", "B")])
 
     rows = tmp_path / "rows.jsonl"
@@ -348,8 +348,8 @@ async def test_trajectory_tells_the_run(tmp_path: Path) -> None:
 
 
 async def test_nothing_of_a_run_is_left_in_the_session_folders(tmp_path: Path) -> None:
-    from outcore.kernel_sandbox.session import _base
+    from outcore.kernel_sandbox.session import sessions_folder
 
-    before = set(_base().glob("k-*")) if _base().exists() else set()
+    before = set(sessions_folder().glob("k-*")) if sessions_folder().exists() else set()
     await ask(tmp_path, cell("done('z9')"))
-    assert set(_base().glob("k-*")) <= before
+    assert set(sessions_folder().glob("k-*")) <= before

@@ -7,11 +7,11 @@ it is read from the folder as it is used, by types that read alike (`Text`, `Laz
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
-from .containers import LazyDict, LazyList, text_of
+from .containers import LazyDict, LazyList, parsed, text_of, texts_of
 from .staged import Kind, Name, Staged
 
 if TYPE_CHECKING:
@@ -43,7 +43,9 @@ class Documents(Sequence[tuple[Name, "str | Text"]]):
         return self._staged.name(number), text
 
     def __iter__(self) -> Iterator[tuple[Name, str | Text]]:
-        return (self[number] for number in range(len(self)))
+        if self._held is not None:
+            return iter([self[0]])
+        return zip(map(self._staged.name, range(len(self))), texts_of(self._staged), strict=True)
 
     def length(self, number: int) -> int:
         """Length of a document in characters, without reading it."""
@@ -94,13 +96,8 @@ def open_context(folder: Path, *, eager_bytes: int = EAGER_BYTES) -> Context:
 def _eager(staged: Staged) -> Any:
     if staged.meta.kind == "str":
         return staged.text(0)
-    # One read of the whole is much faster than one a document where they are many and tiny.
-    blob = staged.raw(0, staged.meta.bytes)
-    values: list[Any] = []
-    for number in range(len(staged)):
-        start, end = staged.byte_bounds(number)
-        text = blob[start:end].decode()
-        values.append(json.loads(text.removeprefix("\ufeff")) if staged.is_json(number) else text)
+    texts = chain.from_iterable(map(staged.texts, staged.runs()))
+    values = [parsed(text) if staged.is_json(number) else text for number, text in enumerate(texts)]
     if staged.meta.kind == "list":
         return values
-    return dict(zip((staged.name(number) for number in range(len(staged))), values, strict=True))
+    return dict(zip(map(staged.name, range(len(staged))), values, strict=True))

@@ -80,6 +80,11 @@ class _Whole(Sources):
         name, text = self._documents[self._numbers[number]]
         return Source(name, 0, text)
 
+    def __iter__(self) -> Iterator[Source]:
+        if len(self) < len(self._documents):
+            return super().__iter__()
+        return (Source(name, 0, text) for name, text in self._documents)
+
     def length(self, number: int) -> int:
         return self._documents.length(self._numbers[number])
 

@@ -25,6 +25,7 @@ import mmap
 import os
 import weakref
 from bisect import bisect_left, bisect_right
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 if TYPE_CHECKING:
@@ -142,6 +143,21 @@ class Staged:
     def text(self, number: int) -> str:
         """Whole text of a document."""
         return self.raw(*self.byte_bounds(number)).decode()
+
+    def runs(self) -> Iterator[range]:
+        """The documents' numbers, in runs that are small to read at once, or of one document."""
+        first = 0
+        while first < len(self):
+            until = bisect_right(self._byte_bounds, self._byte_bounds[first] + _WINDOW) - 1
+            run = range(first, max(first + 1, until))
+            yield run
+            first = run.stop
+
+    def texts(self, run: range) -> Iterator[str]:
+        """Texts of a run of documents, with one read."""
+        bounds = self._char_bounds[run.start : run.stop + 1].tolist()
+        both = self.raw(self._byte_bounds[run.start], self._byte_bounds[run.stop]).decode()
+        return (both[low - bounds[0] : high - bounds[0]] for low, high in pairwise(bounds))
 
     def read(self, start: int, end: int) -> str:
         """Characters `start` to `end` (not included), both within the blob."""

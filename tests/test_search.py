@@ -1,0 +1,240 @@
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from itertools import product
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from outcore.engine import search
+from outcore.engine.corpus import Corpus, stage
+from outcore.engine.index_cache import IndexCache
+from outcore.engine.search import SearchIndex
+from outcore.engine.terms import parts_of
+from outcore.errors import ConfigError, OutcoreError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+TEXTS = {
+    "sea.txt": "The captain was betrayed by his cabin boy.\n" + "Waves came and went.\n" * 200,
+    "code.py": "class GPUModelRunner:\n    def get_kv_cache(self): return HTTPServer2(3.14)\n",
+    "dates.txt": "Signed on 2021-03-04 in caf\u00e9 Z\u00fcrich, for 1,234,567 francs.\n",
+    "east.txt": "\u6771\u4eac\u30bf\u30ef\u30fc\u306f\u9ad8\u3044\u3002\n",
+    "notes.txt": "The boy is not the captain of the cabin.\nThe kv store has a cache.\n",
+}
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
+    return stage(TEXTS, tmp_path_factory.mktemp("corpus") / "context")
+
+
+@pytest.fixture(scope="module")
+def index(corpus: Corpus, tmp_path_factory: pytest.TempPathFactory) -> SearchIndex:
+    return SearchIndex.open_or_build(corpus, cache=tmp_path_factory.mktemp("cache"))
+
+
+def best(index: SearchIndex, query: str) -> str | int | None:
+    found = index.query(query, 1)
+    return found[0].document if found else None
+
+
+@pytest.mark.parametrize(
+    ("query", "document"),
+    [
+        ("Who betrayed the captain?", "sea.txt"),
+        ("BETRAYING", "sea.txt"),
+        ("GPUModelRunner", "code.py"),
+        ("gpu model", "code.py"),
+        ("runner", "code.py"),
+        ("get_kv_cache", "code.py"),
+        ("kvCache", "notes.txt"),
+        ("HTTPServer2", "code.py"),
+        ("http", "code.py"),
+        ("3.14", "code.py"),
+        ("2021-03-04", "dates.txt"),
+        ("1,234,567", "dates.txt"),
+        ("zurich cafe", "dates.txt"),
+        ("\u6771\u4eac\u30bf\u30ef\u30fc", "east.txt"),
+        ("\u9ad8\u3044", "east.txt"),
+        ('"cabin boy"', "sea.txt"),
+        ("`captain of the cabin`", "notes.txt"),
+        ("\u201ccaptain of the cabin\u201d", "notes.txt"),
+        ('"betrayed boy', "sea.txt"),
+        ("who is to be", "notes.txt"),
+        ('"francs of gold"', "dates.txt"),
+        ("zebra", None),
+    ],
+)
+def test_finds(index: SearchIndex, query: str, document: str | None) -> None:
+    assert best(index, query) == document
+
+
+def test_passages_stand_in_the_corpus_as_told(corpus: Corpus, index: SearchIndex) -> None:
+    passages = index.query("waves came", 50)
+    assert len(passages) > 3
+    for document, offset, score, text in passages:
+        assert score > 0
+        assert corpus.read(document, offset, offset + len(text)) == text
+        assert len(text) <= 1_000
+    assert [one.score for one in passages] == sorted((one.score for one in passages), reverse=True)
+
+
+def test_fewer_than_asked_where_fewer_are_good(index: SearchIndex) -> None:
+    assert [one.document for one in index.query('"cabin boy"', 5)] == ["sea.txt"]
+    assert len(index.query("waves", 3)) == 3
+
+
+def test_equal_passages_come_in_their_order(index: SearchIndex) -> None:
+    found = index.query("waves", 3)
+    assert [one.offset for one in found] == sorted(one.offset for one in found)
+
+
+@pytest.mark.parametrize("query", ["", "   ", "?!", '""', "\n\U0001f642"])
+def test_a_query_needs_words(index: SearchIndex, query: str) -> None:
+    with pytest.raises(ConfigError, match="needs words or numbers"):
+        index.query(query)
+
+
+@given(
+    st.text(max_size=40)
+    | st.lists(
+        st.sampled_from(
+            ["AND", "NOT", '"', "(", ")", "captain", "^2", "~", "*", "words:", "[a TO b]", "\ud800"]
+        )
+    ).map(" ".join)
+)
+@settings(deadline=None)
+def test_nothing_in_a_query_is_syntax(index: SearchIndex, query: str) -> None:
+    try:
+        assert len(index.query(query, 3)) <= 3
+    except ConfigError as error:
+        assert "needs words or numbers" in str(error)
+
+
+def test_a_long_query_is_no_trouble(index: SearchIndex) -> None:
+    words = " ".join("".join(letters) for letters in product("bcdfghjklmnpqrstvwxz", repeat=3))
+    assert index.query(f"betrayed captain {words}", 1)[0].document == "sea.txt"
+
+
+def test_parts_of_identifiers() -> None:
+    assert parts_of("HTTPServer get_KVCache2 plain Title UPPER") == "HTTP Server get KV Cache 2"
+    assert parts_of("caf\u00e9_na\u00efve x86_64 __init__") == "caf\u00e9 na\u00efve x 86 64 init"
+
+
+def test_an_index_is_built_once(corpus: Corpus, tmp_path: Path) -> None:
+    SearchIndex.open_or_build(corpus, cache=tmp_path)
+    (folder,) = (path for path in tmp_path.iterdir() if path.is_dir())
+    before = (folder / "meta.json").stat().st_mtime_ns
+    again = stage(TEXTS, tmp_path / "again" / "context")
+    assert best(SearchIndex.open_or_build(again, cache=tmp_path), "betrayed") == "sea.txt"
+    assert (folder / "meta.json").stat().st_mtime_ns == before
+
+
+def test_the_cache_is_under_the_home(
+    corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OUTCORE_HOME", str(tmp_path))
+    SearchIndex.open_or_build(corpus)
+    assert (tmp_path / "index" / f"{corpus.digest}-1").is_dir()
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped", "removed", "no manifest"])
+def test_a_damaged_index_is_built_anew(corpus: Corpus, tmp_path: Path, damage: str) -> None:
+    SearchIndex.open_or_build(corpus, cache=tmp_path)
+    (folder,) = (path for path in tmp_path.iterdir() if path.is_dir())
+    victim = max(folder.glob("*.term"), key=lambda path: path.stat().st_size)
+    if damage == "cut":
+        os.truncate(victim, victim.stat().st_size // 2)
+    elif damage == "flipped":
+        data = victim.read_bytes()
+        victim.write_bytes(data[:40] + bytes([data[40] ^ 0xFF]) + data[41:])
+    elif damage == "removed":
+        victim.unlink()
+    else:
+        (folder / "manifest.json").unlink()
+    assert best(SearchIndex.open_or_build(corpus, cache=tmp_path), "betrayed") == "sea.txt"
+
+
+def _build_slowly(folder: Path, cache: Path) -> None:
+    passages = search._passages
+    first = threading.Event()
+
+    def slow(corpus: Corpus):  # type: ignore[no-untyped-def]
+        for passage in passages(corpus):
+            if first.is_set():
+                time.sleep(60)
+            first.set()
+            yield passage
+
+    search._passages = slow
+    SearchIndex.open_or_build(Corpus.open(folder), cache=cache)
+
+
+def test_a_killed_build_leaves_nothing_that_looks_whole(corpus: Corpus, tmp_path: Path) -> None:
+    child = multiprocessing.get_context("fork").Process(
+        target=_build_slowly, args=(corpus.folder, tmp_path)
+    )
+    child.start()
+    deadline = time.monotonic() + 30
+    while not list(tmp_path.glob("*.partial/meta.json")):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    assert child.pid is not None
+    os.kill(child.pid, signal.SIGKILL)
+    child.join()
+    assert best(SearchIndex.open_or_build(corpus, cache=tmp_path), "betrayed") == "sea.txt"
+    assert not list(tmp_path.glob("*.partial"))
+
+
+def test_a_build_can_be_stopped(corpus: Corpus, tmp_path: Path) -> None:
+    stop = threading.Event()
+    stop.set()
+    with pytest.raises(OutcoreError, match="was stopped"):
+        SearchIndex.open_or_build(corpus, cache=tmp_path, stop=stop)
+    assert [path.name for path in tmp_path.iterdir()] == ["lock"]
+
+
+def test_threads_that_ask_for_the_same_index_share_it(corpus: Corpus, tmp_path: Path) -> None:
+    found: list[str | int | None] = []
+    threads = [
+        threading.Thread(
+            target=lambda: found.append(
+                best(SearchIndex.open_or_build(corpus, cache=tmp_path), "betrayed")
+            )
+        )
+        for _ in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == ["sea.txt"] * 4
+    assert len([path for path in tmp_path.iterdir() if path.is_dir()]) == 1
+
+
+def test_a_cache_that_can_not_be_written_to(corpus: Corpus, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigError, match="set OUTCORE_HOME"):
+        SearchIndex.open_or_build(corpus, cache=tmp_path / "file")
+
+
+def test_the_oldest_goes_first(tmp_path: Path) -> None:
+    def build(folder: Path) -> None:
+        (folder / "data").write_bytes(b"x" * 1_000)
+
+    cache = IndexCache(tmp_path, 3_500)
+    for number, key in enumerate("abc"):
+        os.utime(cache.put(key, build) / "manifest.json", (number, number))
+    assert cache.get("a") == tmp_path / "a"  # used just now
+    cache.put("d", build)
+    assert sorted(path.name for path in tmp_path.iterdir() if path.is_dir()) == ["a", "c", "d"]
+    IndexCache(tmp_path, 1).put("e", build)
+    assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == ["e"]
