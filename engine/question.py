@@ -14,7 +14,6 @@ from outcore.engine.desk import Desk, Draft
 from outcore.engine.profile import Profile
 from outcore.engine.result import Completion
 from outcore.engine.run import Outcome, Run
-from outcore.engine.sample import joined, samples
 from outcore.engine.search import SearchIndex
 from outcore.errors import BudgetExceeded, OutcoreError
 from outcore.kernel_sandbox import Kernel, KernelSpec
@@ -123,7 +122,7 @@ class Question:
         if mode == "never" or (mode == "auto" and corpus.chars > _DIRECT_CHARS):
             return None
         root = self.served.root
-        text = await asyncio.to_thread(joined, corpus)
+        text = await asyncio.to_thread(corpus.joined)
         dialogue = root.dialogue(_DIRECT_SYSTEM)
         prompt = await asyncio.to_thread(dialogue.ask, f"{text}\n\n{self.text}")
         room = root.window - _DIRECT_REPLY
@@ -189,6 +188,6 @@ class Question:
 
     async def _chars_per_token(self) -> float:
         """Measured with the sub-LM's tokenizer on pieces spread over the context."""
-        pieces = samples(self.corpus, _SAMPLES, _SAMPLE_CHARS)
-        text = await asyncio.to_thread("".join, pieces)
+        pieces = await asyncio.to_thread(self.corpus.samples, _SAMPLES, _SAMPLE_CHARS)
+        text = "".join(pieces)
         return max(0.5, len(text) / max(1, await self.served.sub.count_tokens(text)))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
+import io
 import logging
 import os
 import re
@@ -117,6 +118,8 @@ def _prepare(launches: Sequence[Launch], scratch: Path) -> None:
         "DO_NOT_TRACK": "1",
         "VLLM_LOGGING_LEVEL": "ERROR",
         "TOKENIZERS_PARALLELISM": "true",
+        # Torch would make a folder in /tmp and leave it there.
+        "TORCHINDUCTOR_CACHE_DIR": str(home() / "torchinductor"),
     }
     if cores:
         # Without it vLLM computes on one core in a worker that it does not spawn.
@@ -124,7 +127,6 @@ def _prepare(launches: Sequence[Launch], scratch: Path) -> None:
     for name, value in environment.items():
         os.environ.setdefault(name, value)
     os.environ["VLLM_RPC_BASE_PATH"] = str(scratch)
-    import vllm
 
 
 async def _start(launch: Launch, scratch: Path, forked: asyncio.Event | None) -> VllmEngine:
@@ -137,12 +139,12 @@ async def _start(launch: Launch, scratch: Path, forked: asyncio.Event | None) ->
     future: asyncio.Future[VllmEngine] = loop.create_future()
 
     def work() -> None:
+        result: VllmEngine | None = None
+        failure: BaseException | None = None
         try:
-            engine = _build(launch, scratch, told)
-        except BaseException as error:
-            result, failure = None, error
-        else:
-            result, failure = engine, None
+            result = _build(launch, scratch, told)
+        except BaseException as error:  # handed to whoever awaits
+            failure = error
         with contextlib.suppress(RuntimeError):
             loop.call_soon_threadsafe(_settle, future, result, failure)
 
@@ -308,7 +310,9 @@ class _Forks:
         os.dup2(log, 1)
         os.dup2(log, 2)
         # In a notebook, or under a test, these are not the descriptors just replaced.
-        sys.stdout = sys.stderr = open(2, "w", buffering=1, closefd=False)
+        sys.stdout = sys.stderr = io.TextIOWrapper(
+            io.FileIO(2, "w", closefd=False), "utf-8", line_buffering=True
+        )
         for handler in logging.getLogger("vllm").handlers:
             if isinstance(handler, logging.StreamHandler):
                 handler.setStream(sys.stderr)

@@ -37,7 +37,7 @@ class ConfigError(OutcoreError):
     """A setting, flag or name can't be used."""
 
 
-class BadContext(OutcoreError):  # noqa: N818 - named for what it tells the user
+class BadContext(OutcoreError):
     """The text to be read is missing, empty, not text, or changed while it was read."""
 
 
@@ -49,7 +49,7 @@ class ModelError(OutcoreError):
     """An engine failed: it died, ran out of memory, or can't serve the request."""
 
 
-class PromptTooLong(ModelError):  # noqa: N818
+class PromptTooLong(ModelError):
     """A prompt and its answer don't fit the model's window.
 
     Attributes:
@@ -63,7 +63,7 @@ class PromptTooLong(ModelError):  # noqa: N818
         self.room = room
 
 
-class SandboxUnavailable(OutcoreError):  # noqa: N818
+class SandboxUnavailable(OutcoreError):
     """This machine can't isolate a kernel as asked; the message holds the fix."""
 
 
@@ -71,5 +71,5 @@ class SandboxError(OutcoreError):
     """A kernel failed: it died, used too much memory or time, or broke the bridge's rules."""
 
 
-class BudgetExceeded(OutcoreError):  # noqa: N818
+class BudgetExceeded(OutcoreError):
     """A run has spent its share of calls, tokens or seconds."""

@@ -11,8 +11,8 @@ from outcore.engine.rlm import RLM
 from outcore.models.progress import on_stderr
 
 if TYPE_CHECKING:
-    from pathlib import Path
     from collections.abc import Iterator
+    from pathlib import Path
 
 _HOME = os.environ.get("OUTCORE_HOME")
 
@@ -46,6 +46,6 @@ def noise() -> str:
     lines = (
         f"On day {day} the caravan crossed {20 + day % 17} dunes, and the guide spoke of "
         f"{('water', 'stars', 'salt', 'camels', 'home')[day % 5]} until evening came."
-        for day in range(10_000)
+        for day in range(12_000)
     )
     return "\n".join(lines)

@@ -16,8 +16,8 @@ from outcore.config import home
 from outcore.kernel_sandbox.session import sessions_folder
 
 if TYPE_CHECKING:
-    from pathlib import Path
     from collections.abc import Sequence
+    from pathlib import Path
 
 
 @dataclass

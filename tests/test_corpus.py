@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ from outcore.errors import BadContext
 from outcore.kernel_sandbox.inside.corpus import open_context
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
 AWKWARD = "\ufeffone\r\ntwo\rthree\n\x00 caf\u00e9 \u6771\u4eac \U0001f642 e\u0301\u2028end"
@@ -261,13 +262,28 @@ def test_paths_that_are_no_file(tmp_path: Path) -> None:
         assert not (tmp_path / "context").exists()
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_a_file_that_may_not_be_read(tmp_path: Path) -> None:
-    folder = written(tmp_path / "folder", {"a.txt": "a", "b.txt": "b"})
+@pytest.fixture
+def without_rights() -> Iterator[Path]:
+    """A folder, and no rights beyond its own: root, which may read everything, steps down."""
+    root = os.geteuid() == 0
+    with tempfile.TemporaryDirectory() as name:
+        if root:
+            os.chown(name, 65534, 65534)
+            os.seteuid(65534)
+        try:
+            yield Path(name)
+        finally:
+            if root:
+                os.seteuid(0)
+
+
+def test_a_file_that_may_not_be_read(without_rights: Path) -> None:
+    folder = written(without_rights / "folder", {"a.txt": "a", "b.txt": "b"})
     (folder / "a.txt").chmod(0)
     with pytest.raises(BadContext, match="Permission denied"):
-        stage(folder / "a.txt", tmp_path / "context")
-    assert stage(folder, tmp_path / "rest").skipped[0].reason.startswith("can't be read")
+        stage(folder / "a.txt", without_rights / "context")
+    skipped = stage(folder, without_rights / "rest").skipped
+    assert skipped[0].reason.startswith("can't be read")
 
 
 def test_a_file_that_changes_while_it_is_read(tmp_path: Path) -> None:

@@ -66,9 +66,7 @@ KINDS: dict[str, Callable[[list[str], Path], Any]] = {
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_needle_in_a_context_of_each_kind(
-    rlm: RLM, kind: str, noise: str, tmp_path: Path
-) -> None:
+def test_needle_in_a_context_of_each_kind(rlm: RLM, kind: str, noise: str, tmp_path: Path) -> None:
     completion = rlm.completion(KINDS[kind](lines(noise), tmp_path), QUESTION)
     assert "Zephyrine" in completion.answer
     assert completion.complete
@@ -140,7 +138,8 @@ def test_batched_sub_calls_share_the_prefill_of_their_slice(
     completion = with_cell(
         rlm,
         "piece = slices(tokens=800)[0]\n"
-        "answers = llm_query_batched([f'What happened on day {n}?' for n in range(6)], text=piece)\n"
+        "asked = [f'What happened on day {n}?' for n in range(6)]\n"
+        "answers = llm_query_batched(asked, text=piece)\n"
         "done(str(len([a for a in answers if a.strip()])))",
         noise[:20_000],
         tmp_path,

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import operator
 import pickle
 import re
 from typing import TYPE_CHECKING, Any
@@ -156,7 +157,7 @@ def test_a_part_is_a_string_with_fields(look: Look) -> None:
     with pytest.raises(KeyError, match="there are document"):
         hit["txt"]
     with pytest.raises(AttributeError):
-        hit.txt
+        operator.attrgetter("txt")(hit)
     copy = pickle.loads(pickle.dumps(hit))
     assert (copy, copy.document, copy.offset, copy.match) == ("whale", "one.txt", 20, "whale")
 

@@ -35,17 +35,55 @@ ROOT = os.geteuid() == 0
 NOTHING = "0000000000000000"
 
 # Options of bubblewrap 0.8.0, the oldest that is supported.
-OPTIONS_OF_0_8 = set(
-    """
-    --args --unshare-all --unshare-user --unshare-user-try --unshare-ipc --unshare-pid
-    --unshare-net --unshare-uts --unshare-cgroup --unshare-cgroup-try --disable-userns --uid --gid
-    --hostname --chdir --clearenv --setenv --unsetenv --bind --bind-try --dev-bind --ro-bind
-    --ro-bind-try --remount-ro --proc --dev --tmpfs --mqueue --dir --file --bind-data
-    --ro-bind-data --symlink --seccomp --add-seccomp-fd --block-fd --userns-block-fd --info-fd
-    --json-status-fd --new-session --die-with-parent --as-pid-1 --cap-add --cap-drop --perms
-    --size --chmod
-    """.split()
-)
+OPTIONS_OF_0_8 = {
+    "--args",
+    "--unshare-all",
+    "--unshare-user",
+    "--unshare-user-try",
+    "--unshare-ipc",
+    "--unshare-pid",
+    "--unshare-net",
+    "--unshare-uts",
+    "--unshare-cgroup",
+    "--unshare-cgroup-try",
+    "--disable-userns",
+    "--uid",
+    "--gid",
+    "--hostname",
+    "--chdir",
+    "--clearenv",
+    "--setenv",
+    "--unsetenv",
+    "--bind",
+    "--bind-try",
+    "--dev-bind",
+    "--ro-bind",
+    "--ro-bind-try",
+    "--remount-ro",
+    "--proc",
+    "--dev",
+    "--tmpfs",
+    "--mqueue",
+    "--dir",
+    "--file",
+    "--bind-data",
+    "--ro-bind-data",
+    "--symlink",
+    "--seccomp",
+    "--add-seccomp-fd",
+    "--block-fd",
+    "--userns-block-fd",
+    "--info-fd",
+    "--json-status-fd",
+    "--new-session",
+    "--die-with-parent",
+    "--as-pid-1",
+    "--cap-add",
+    "--cap-drop",
+    "--perms",
+    "--size",
+    "--chmod",
+}
 
 
 class Inside:

@@ -16,14 +16,14 @@ class ModelError(SubcallError):
     """The sub-LM failed."""
 
 
-class PromptTooLong(ModelError):  # noqa: N818 - the host's name for it
+class PromptTooLong(ModelError):
     """The prompt does not fit the sub-LM. `tokens` is its length, `room` what fits."""
 
     tokens: int
     room: int
 
 
-class BudgetExceeded(SubcallError):  # noqa: N818 - the host's name for it
+class BudgetExceeded(SubcallError):
     """The run has spent its calls, tokens or seconds: answer with what is known."""
 
 

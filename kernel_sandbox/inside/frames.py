@@ -17,7 +17,7 @@ from typing import Any
 HEADER = struct.Struct(">I")
 
 
-class FrameTooLarge(ValueError):  # noqa: N818 - named for what it tells the reader
+class FrameTooLarge(ValueError):
     """A frame is longer than the bridge allows."""
 
 

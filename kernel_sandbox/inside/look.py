@@ -20,6 +20,7 @@ _WORD = re.compile(r"[^\W_]{3,}|\d+")
 _ESCAPES = re.compile(r"\\[A-Za-z]|\[[^]]*\]|\(\?[a-zA-Z:=!<]+")
 _COUNTED = 1_000
 _WORDS = 3
+_LARGE = 100_000_000
 _STEMMED = 6
 _TOKENS = 2_000
 _CHARS_PER_TOKEN = 3.0
@@ -104,19 +105,20 @@ class Look:
         if found:
             return f"{found} {'hit' if found == 1 else 'hits'} for {tried!r}{plain}"
         looked = sources(self._context, text)
-        chars = sum(looked.length(number) for number in range(len(looked)))
+        chars = sum(map(looked.length, range(len(looked))))
         case = ", upper and lower case taken as equal," if pattern.blind else ""
         return (
             f"no hit for {tried!r}{plain}{case} in {chars:,} characters of {len(looked):,} "
-            f"document{'' if len(looked) == 1 else 's'}. {self._near(tried, text)}"
+            f"document{'' if len(looked) == 1 else 's'}. {self._near(tried, text, chars)}"
         )
 
-    def _near(self, tried: str, text: Any) -> str:
+    def _near(self, tried: str, text: Any, chars: int) -> str:
         """What parts of a pattern that was not found are there."""
         words = sorted(set(_WORD.findall(_ESCAPES.sub(" ", tried))), key=len, reverse=True)
         if words == [tried] and len(tried) >= _STEMMED:
             words = [tried[: len(tried) - 2], tried[: len(tried) // 2]]
-        for word in words[:_WORDS]:
+        # One more look through a very large context is as much as this is worth.
+        for word in words[: _WORDS if chars < _LARGE else 1]:
             if word == tried:
                 continue
             hits = self._hits(compile_pattern(word, re.IGNORECASE), text, 0)

@@ -96,7 +96,7 @@ class _Shell(ZMQInteractiveShell):  # type: ignore[misc]
         """There is no display."""
 
 
-class _Shown(Exception):  # noqa: N818 - stands in for an exception while it is reported
+class _Shown(Exception):
     """Carries a message that is known to be a string."""
 
 
