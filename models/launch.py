@@ -9,13 +9,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
-import io
-import logging
 import os
 import re
-import signal
-import sys
-import tempfile
 import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -24,6 +19,7 @@ import psutil
 
 from outcore.config import home
 from outcore.errors import ModelError
+from outcore.models.forks import forks
 from outcore.models.vllm_engine import CacheMeter, VllmEngine
 from outcore.reaper import kill_tree, reaper
 
@@ -188,7 +184,7 @@ def _build(launch: Launch, scratch: Path, told: Callable[[], None]) -> VllmEngin
 
     meter = CacheMeter()
     launch.log.parent.mkdir(parents=True, exist_ok=True)
-    with launch.log.open("ab") as log, _forks.watch(log.fileno(), scratch, told), _visible(launch):
+    with launch.log.open("ab") as log, forks.watch(log.fileno(), scratch, told), _visible(launch):
         try:
             config = AsyncEngineArgs(**engine_args(launch)).create_engine_config()
             if launch.plan.device == "cpu":
@@ -278,47 +274,3 @@ def _gpu_lock() -> Iterator[None]:
     with path.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
-
-
-class _Forks:
-    """Makes a forked engine process behave: its own process group, its output in its log."""
-
-    def __init__(self) -> None:
-        self._local = threading.local()
-        self._registered = False
-
-    @contextlib.contextmanager
-    def watch(self, log: int, scratch: Path, told: Callable[[], None]) -> Iterator[None]:
-        reaper()
-        if not self._registered:
-            os.register_at_fork(after_in_parent=self._in_parent, after_in_child=self._in_child)
-            self._registered = True
-        self._local.log, self._local.scratch, self._local.told = log, scratch, told
-        try:
-            yield
-        finally:
-            self._local.log = None
-
-    def _in_parent(self) -> None:
-        if getattr(self._local, "log", None) is not None:
-            self._local.told()
-
-    def _in_child(self) -> None:
-        log = getattr(self._local, "log", None)
-        if log is None:
-            return
-        os.dup2(log, 1)
-        os.dup2(log, 2)
-        # In a notebook, or under a test, these are not the descriptors just replaced.
-        sys.stdout = sys.stderr = io.TextIOWrapper(
-            io.FileIO(2, "w", closefd=False), "utf-8", line_buffering=True
-        )
-        for handler in logging.getLogger("vllm").handlers:
-            if isinstance(handler, logging.StreamHandler):
-                handler.setStream(sys.stderr)
-        os.setpgid(0, 0)
-        signal.set_wakeup_fd(-1)
-        tempfile.tempdir = str(self._local.scratch)
-
-
-_forks = _Forks()
