@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import secrets
 import shutil
@@ -92,6 +93,7 @@ class RLM:
         self._loop = LoopThread()
         self._served: Served | None = None
         self._session: Session | None = None
+        self._logs = home() / "logs" / f"{os.getpid()}-{secrets.token_hex(3)}"
         self._starting = asyncio.Lock()
         self._closed = False
 
@@ -146,6 +148,9 @@ class RLM:
             await self._served.close()
         if self._session is not None:
             self._session.remove()
+        with contextlib.suppress(OSError):
+            self._logs.rmdir()  # holds the logs of engines that failed, and stays for them
+        reaper().release_path(self._logs)
 
     async def _models(self) -> tuple[Served, Batcher]:
         async with self._starting:
@@ -153,11 +158,12 @@ class RLM:
                 self.status.phase = "starting the models"
                 if self._session is None:
                     self._session = Session.create()
+                    reaper().adopt_path(self._logs)
                 self._served = await serve(
                     self.settings.root,
                     self.settings.sub,
                     scratch=self._session.folder,
-                    logs=home() / "logs" / str(os.getpid()),
+                    logs=self._logs,
                     progress=self._progress,
                 )
                 self.status.batcher = Batcher(self._served.sub)

@@ -169,11 +169,14 @@ class VllmEngine:
     async def close(self) -> None:
         """Kill the engine's processes and let vLLM tidy up. Takes well under two seconds.
 
+        The log stays where the engine had failed.
+
         An engine holds nothing worth a slow goodbye: its KV cache dies with it either way.
         """
         if self._closed:
             return
         self._closed = True
+        healthy = not self._llm.errored
         # vLLM would report the death of processes that are meant to die.
         if self._llm.output_handler is not None:
             self._llm.output_handler.cancel()
@@ -183,6 +186,8 @@ class VllmEngine:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
         await asyncio.to_thread(self._llm.shutdown, 1.0)
+        if healthy:
+            self._log.unlink(missing_ok=True)
 
     def _ids(self, prompt: Prompt) -> tuple[int, ...]:
         if not isinstance(prompt, TokenPrompt):

@@ -64,6 +64,7 @@ class Command:
         found = [f"process {one.pid}: {one.cmdline()}" for one in self._processes()]
         found += [str(path) for path in sessions_folder().glob(f"k-{pid}-*")]
         found += [str(path) for path in (home() / "staged").glob(f"{pid}-*")]
+        found += [str(path) for path in (home() / "logs").glob(f"{pid}-*")]
         found += [str(path) for path in self.temporary.iterdir()]
         return found
 

@@ -186,7 +186,9 @@ async def test_a_cancelled_start_leaves_nothing(
     assert ours() <= before
 
 
-async def test_a_killed_engine_fails_its_requests_at_once(engine: VllmEngine) -> None:
+async def test_a_killed_engine_fails_its_requests_at_once(
+    engine: VllmEngine, launch: Launch
+) -> None:
     task = asyncio.create_task(engine.generate(Request(engine.question("Count.", None), 1500)))
     await asyncio.sleep(0.5)
     for pid in engine.processes:
@@ -197,5 +199,6 @@ async def test_a_killed_engine_fails_its_requests_at_once(engine: VllmEngine) ->
         await asyncio.wait_for(engine.generate(Request(engine.question("?", None), 2)), 30)
     await engine.close()
     await engine.close()
+    assert launch.log.exists()
     with pytest.raises(ModelError, match="closed"):
         await engine.generate(Request(engine.question("?", None), 2))
