@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from outcore.models.engine import Engine, Generation, Request
 
 
@@ -42,8 +44,15 @@ class Batcher:
         self.traffic = Traffic()
         self._places = asyncio.Semaphore(engine.in_flight)
 
-    async def submit(self, request: Request) -> Generation:
+    async def submit(
+        self, request: Request, admit: Callable[[], None] = lambda: None
+    ) -> Generation:
         """Answer one call. Cancelling it frees its place and takes it out of the engine.
+
+        Args:
+            request: what to answer.
+            admit: is called when the call's turn has come; what it raises ends the call. Much
+                may have been spent since the call was made.
 
         Raises:
             ModelError: as `Engine.generate`; the other calls are not touched.
@@ -57,6 +66,7 @@ class Batcher:
         traffic.running += 1
         traffic.peak = max(traffic.peak, traffic.running)
         try:
+            admit()
             generation = await self.engine.generate(request)
         except BaseException:
             traffic.failed += 1

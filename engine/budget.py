@@ -96,6 +96,16 @@ class Spending:
                 f"this run may make {budget.calls:,} sub-calls and has made them; answer with what "
                 "there is"
             )
+        self.check_call()
+        self.asked += 1
+
+    def check_call(self) -> None:
+        """See that a call whose turn has come may still be made.
+
+        Raises:
+            BudgetExceeded: the tokens or seconds of the run are spent by now.
+        """
+        budget = self.budget
         if self.root.computed + self.sub.computed >= budget.tokens:
             raise BudgetExceeded(
                 f"this run may compute {budget.tokens:,} tokens and has; answer with what there is"
@@ -104,4 +114,3 @@ class Spending:
             raise BudgetExceeded(
                 f"the {budget.seconds:g} seconds of this run are over; answer with what there is"
             )
-        self.asked += 1

@@ -41,7 +41,9 @@ def cite(
         return tuple(found)
     stripped = answer.strip().strip(".\"'`")
     whole = stripped if len(stripped) >= _LEAST_ANSWER else ""
-    parts = sorted({a or b for a, b in _TELLING.findall(answer)}, key=len, reverse=True)
+    # A capital at the start of a sentence makes no name.
+    names = re.sub(r"(?:^|[.!?]\s+)[A-Z][a-z]+\b(?! [A-Z])", " ", answer)
+    parts = sorted({a or b for a, b in _TELLING.findall(names)}, key=len, reverse=True)
     # What the question named already tells where the answer stands only if nothing else does.
     parts.sort(key=lambda part: part in question)
     for wanted in (whole, *parts):

@@ -101,7 +101,8 @@ class Desk:
         }
         try:
             generation = await self.batcher.submit(
-                Request(prompt, max_tokens, shape=shape, priority=Priority.SUB_CALL)
+                Request(prompt, max_tokens, shape=shape, priority=Priority.SUB_CALL),
+                admit=self.spending.check_call,
             )
         except OutcoreError as error:
             self.calls.append(entry | {"error": f"{type(error).__name__}: {error}"})
@@ -155,7 +156,8 @@ def _text(params: dict[str, Any], name: str) -> str:
     value = params.get(name)
     if not isinstance(value, str):
         raise ConfigError(f"{name} must be text, not {type(value).__name__}")
-    return value
+    # Python strings, and so a kernel's, may hold halves of characters that no file can.
+    return value.encode("utf-8", "replace").decode()
 
 
 def _digest(question: str, text: str | None) -> str:

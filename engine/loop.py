@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from outcore.errors import OutcoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine
+    from collections.abc import Callable, Coroutine
 
 T = TypeVar("T")
 
-_CANCEL_SECONDS = 3.0
+_CANCEL_SECONDS = 1.0
 
 
 class LoopThread:
@@ -43,7 +43,7 @@ class LoopThread:
             asyncio.run_coroutine_threadsafe(work, self._started(work))
         )
 
-    def close(self, last: Callable[[], Awaitable[None]]) -> None:
+    def close(self, last: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Cancel what runs, run `last`, and end the thread."""
         with self._lock:
             self._closed = True
@@ -79,17 +79,18 @@ def _serve(loop: asyncio.AbstractEventLoop) -> None:
         loop.close()
 
 
-async def _finish(last: Callable[[], Awaitable[None]]) -> None:
+async def _finish(last: Callable[[], Coroutine[Any, Any, None]]) -> None:
     # vLLM keeps a task of its own on this loop; it ends with its engine, in `last`.
     own = asyncio.current_task()
     tasks = [task for task in asyncio.all_tasks() if task is not own and _is_ours(task)]
     for task in tasks:
         task.cancel()
+    ending = asyncio.create_task(last())
     if tasks:
         await asyncio.wait(tasks, timeout=_CANCEL_SECONDS)
-    await last()
+    await ending
 
 
 def _is_ours(task: asyncio.Task[Any]) -> bool:
     code = getattr(task.get_coro(), "cr_code", None)
-    return code is not None and "vllm" not in code.co_filename
+    return code is not None and "/site-packages/vllm/" not in code.co_filename

@@ -15,7 +15,7 @@ from outcore.engine.profile import Profile
 from outcore.engine.result import Completion
 from outcore.engine.run import Outcome, Run
 from outcore.engine.search import SearchIndex
-from outcore.errors import BudgetExceeded, OutcoreError
+from outcore.errors import OutcoreError
 from outcore.kernel_sandbox import Kernel, KernelSpec
 from outcore.models.engine import Priority, Request
 
@@ -139,13 +139,12 @@ class Question:
                 generation = await self.served.root.generate(request)
         except TimeoutError:
             limit = f"{self.spending.budget.seconds:g}"
-            raise BudgetExceeded(
-                f"{self.served.root.name} did not answer within {limit} seconds; allow more"
-            ) from None
+            return Outcome(Draft(), f"{self.served.root.name} did not answer within {limit} s")
         self.spending.root.add(generation)
         self.trajectory.add("reply", text=generation.text, tokens_in=generation.tokens_in)
-        cut = "the answer was cut off at its longest" if generation.finish == "length" else None
-        return Outcome(Draft(generation.text.strip(), ready=True), cut)
+        answer = generation.text.strip()
+        reason = "the answer was cut off at its longest" if generation.finish == "length" else None
+        return Outcome(Draft(answer, ready=True), reason if answer else "the root said nothing")
 
     async def _with_kernel(self) -> tuple[Outcome, str, list[Passage]]:
         root, sub = self.served.root, self.served.sub

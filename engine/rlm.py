@@ -18,10 +18,12 @@ from outcore.engine.batcher import Batcher
 from outcore.engine.budget import Spending
 from outcore.engine.corpus import stage
 from outcore.engine.loop import LoopThread
+from outcore.engine.profile import Profile
 from outcore.engine.question import Question
 from outcore.engine.result import Completion
 from outcore.engine.trajectory import Trajectory
 from outcore.errors import ConfigError, OutcoreError
+from outcore.kernel_sandbox import tiers
 from outcore.kernel_sandbox.session import Session
 from outcore.models.progress import SILENT
 from outcore.models.serve import Served, serve
@@ -179,6 +181,11 @@ class RLM:
         text = root_prompt if root_prompt is not None else _INSTRUCTION_INSIDE
         if not text.strip():
             raise ConfigError("the question is empty")
+        # What can be seen to fail is seen before models are fetched and started.
+        if self.settings.profile is not None:
+            Profile.load(self.settings.profile)
+        if self.settings.direct != "always":
+            await asyncio.to_thread(tiers.choose, self.settings.sandbox)
         staged = _folder_for_staging()
         try:
             self.status.phase = "reading the context"

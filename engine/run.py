@@ -95,6 +95,8 @@ class Run:
                 spent = f"{self.spending.budget.seconds:g} seconds"
                 break
             final = reply.final
+            if final is not None and not final.text.strip():
+                final = None
             if reply.code is None and final is not None and not final.variable:
                 return Outcome(Draft(final.text, ready=True), None)
             code = reply.code
@@ -113,9 +115,14 @@ class Run:
         """One reply of the root; one that can't be parsed gets one cheap second try."""
         first = self.spending.turns == 1
         opening = self.profile.opening if first else self.profile.opening_after
-        prompt = self._dialogue.ask(message, opening)
-        asked = self._dialogue.fork()
-        generation = await self._generate(prompt, self.profile.reply_tokens)
+        before = self._dialogue.fork()
+        try:
+            prompt = self._dialogue.ask(message, opening)
+            generation = await self._generate(prompt, self.profile.reply_tokens)
+        except (PromptTooLong, TimeoutError):
+            # The last turn asks again, with less.
+            self._dialogue = before
+            raise
         self._dialogue.reply(generation)
         reply = parse_reply(opening + generation.text)
         self.trajectory.add("reply", text=opening + generation.text, **_usage(generation))
@@ -125,13 +132,17 @@ class Run:
         aside = self._dialogue.fork()
         opening = self.profile.opening
         prompt = aside.ask(fill(self.profile.repair, error=reply.syntax_error), opening)
-        again = await self._generate(prompt, self.profile.reply_tokens)
+        try:
+            again = await self._generate(prompt, self.profile.reply_tokens)
+        except (PromptTooLong, TimeoutError):
+            return reply
         repaired = parse_reply(opening + again.text)
         self.trajectory.add("reply", text=opening + again.text, repair=True, **_usage(again))
         if repaired.code is None or repaired.syntax_error is not None:
             return reply
-        asked.reply(again)
-        self._dialogue = asked
+        before.ask(message, opening)
+        before.reply(again)
+        self._dialogue = before
         return repaired
 
     async def _cell(self, code: str, extra_blocks: int) -> tuple[str, str, bool]:

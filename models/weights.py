@@ -16,6 +16,7 @@ import shutil
 from pathlib import Path
 from typing import Literal
 
+from outcore.config import home
 from outcore.errors import WeightsError
 from outcore.models import child, hub, manifest
 from outcore.models.faults import (
@@ -42,11 +43,17 @@ _CONVERT = Path(__file__).with_name("convert.py")
 _GROWTH = 4
 _SPARE = 64 << 20
 _LOG = "convert.log"
-_QUIET = {
-    "HF_HUB_OFFLINE": "1",
-    "TQDM_DISABLE": "1",
-    "TRANSFORMERS_VERBOSITY": "error",
-}
+
+
+def _quiet() -> dict[str, str]:
+    """Variables for the process that converts."""
+    return {
+        "HF_HUB_OFFLINE": "1",
+        "TQDM_DISABLE": "1",
+        "TRANSFORMERS_VERBOSITY": "error",
+        # Torch would make a folder in /tmp and leave it there.
+        "TORCHINDUCTOR_CACHE_DIR": str(home() / "torchinductor"),
+    }
 
 
 def ensure(model: Model, *, progress: Progress = SILENT, keep: bool = False) -> Path:
@@ -177,7 +184,9 @@ def _convert(model: Model, found: Found, scratch: Path, lock: int, progress: Pro
     folder.mkdir()
     log = scratch / _LOG
     with progress.stage(f"convert {model.file}"):
-        process = child.start(_CONVERT, [found.path, folder], log=log, env=_QUIET, inherit=(lock,))
+        process = child.start(
+            _CONVERT, [found.path, folder], log=log, env=_quiet(), inherit=(lock,)
+        )
         try:
             code = process.wait()
         finally:

@@ -31,12 +31,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 0, 1 failed, 2 usage, 3 incomplete answer."""
     args = _parser().parse_args(arguments)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _stop)
+        # nohup ignores SIGHUP for us, and a shell SIGINT for what it runs in the background.
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _stop)
     try:
         return int(args.run(args))
     except _Stopped as stopped:
         print("\nstopped", file=sys.stderr)
-        return _STOPPED_BY + stopped.number
+        sys.stdout.flush()
+        sys.stderr.flush()
+        # A thread that downloads, hashes or indexes can't be interrupted, and Python would wait
+        # for it. The reaper takes what is left.
+        os._exit(_STOPPED_BY + stopped.number)
     except ConfigError as error:
         print(f"outcore: {error}", file=sys.stderr)
         return USAGE

@@ -67,4 +67,19 @@ def _file() -> dict[str, Any]:
         raise ConfigError(
             f"{path}: unknown setting {unknown[0]!r}; there are: {', '.join(sorted(known))}"
         )
-    return {name: _read(name, value, str(path)) for name, value in table.items()}
+    found = {name: _read(name, value, str(path)) for name, value in table.items()}
+    if path == Path(_FILE):
+        _refuse_risky(found, path)
+    return found
+
+
+def _refuse_risky(found: Mapping[str, Any], path: Path) -> None:
+    """A working folder may be anyone's: its file can't lower the guard or send text away."""
+    risky = [name for name in ("root", "sub") if "://" in str(found.get(name, ""))]
+    if found.get("sandbox") == "none":
+        risky.append("sandbox")
+    if risky:
+        raise ConfigError(
+            f"{path.absolute()}: {risky[0]} = {found[risky[0]]!r} is not taken from a working "
+            f"folder; give it as --{risky[0]}, or set it in {home() / _FILE}"
+        )

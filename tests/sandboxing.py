@@ -14,6 +14,7 @@ import psutil
 from outcore.errors import BudgetExceeded, PromptTooLong
 from outcore.kernel_sandbox import Kernel, KernelSpec, Limits
 from outcore.kernel_sandbox.inside.staged import FORMAT, TABLE_TYPE, Meta
+from outcore.reaper import reaper
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -100,6 +101,7 @@ async def running(
 ) -> AsyncIterator[Kernel]:
     """A kernel, and the proof afterwards that nothing is left of it."""
     spec = KernelSpec(context=stage(folder / "context"), tier=tier, limits=limits or Limits())
+    reaper()  # one for the whole process, and there to stay
     before = descendants()
     kernel = await Kernel.start(spec, host)
     try:

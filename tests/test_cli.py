@@ -57,6 +57,8 @@ def test_context_that_is_no_text(tmp_path: Path, data: bytes, told: str) -> None
         (["--root", "qwen2.5-coder-1.5"], "qwen2.5-coder-1.5b"),
         (["--root", "ftp://models"], "http://"),
         (["--turns", "0"], "turns must be above zero"),
+        (["--profile", "grand"], "no profile 'grand'"),
+        (["--root", "http://127.0.0.1:port"], "no address"),
     ],
 )
 def test_settings_that_can_not_be_used(tmp_path: Path, flags: list[str], told: str) -> None:

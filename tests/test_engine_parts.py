@@ -112,6 +112,16 @@ def test_flags_win_over_environment_and_file(
     assert (found.budget.turns, found.budget.seconds) == (3, 7.5)
 
 
+def test_a_working_folder_can_not_lower_the_guard(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for line in ('sandbox = "none"', 'root = "http://elsewhere"'):
+        Path("outcore.toml").write_text(line + "\n", encoding="utf-8")
+        with pytest.raises(ConfigError, match="working folder"):
+            settings.load({}, {})
+
+
 def test_bad_settings_name_their_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ConfigError, match="OUTCORE_TURNS"):

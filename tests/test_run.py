@@ -177,6 +177,38 @@ async def test_broken_cell_leaves_no_trace_in_the_dialogue(tmp_path: Path) -> No
     assert "print('a'" not in said(asked.root.asked[2])
 
 
+async def test_repaired_cell_is_remembered_as_it_ran(tmp_path: Path) -> None:
+    asked = await ask(
+        tmp_path, "print(1)", " it is 1.\nprint(", "print(2)", "done('c7')", profile="small"
+    )
+    history = said(asked.root.asked[3])
+    assert "```python\nprint(2)" in history
+    assert "shows thatprint" not in history
+
+
+async def test_empty_final_answer_is_none(tmp_path: Path) -> None:
+    asked = await ask(tmp_path, 'FINAL("")', cell("done('c8')"))
+    assert asked.completion.answer == "c8"
+
+
+async def test_tokens_end_a_batch_that_was_already_made(tmp_path: Path) -> None:
+    asked = await ask(
+        tmp_path,
+        cell(
+            "got = llm_query_batched(['w ' * 300] * 400, return_exceptions=True)\n"
+            "done(str(sum(isinstance(one, str) for one in got)))"
+        ),
+        budget=Budget(tokens=20_000),
+    )
+    # 64 are under way when the limit is reached, and end.
+    assert 60 < int(asked.completion.answer) < 260
+
+
+async def test_half_characters_of_a_kernel_harm_nothing(tmp_path: Path) -> None:
+    asked = await ask(tmp_path, cell("print('\\ud800')\ndone('a\\ud800b')"))
+    assert asked.completion.answer == "a?b"
+
+
 async def test_first_block_only_and_the_root_is_told(tmp_path: Path) -> None:
     asked = await ask(
         tmp_path,

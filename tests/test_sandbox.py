@@ -381,17 +381,21 @@ def test_a_killed_host_leaves_no_process_and_no_folder(tmp_path: Path) -> None:
         host.stdout.close()  # type: ignore[union-attr]
 
 
-def test_folders_of_dead_hosts_are_swept_at_the_next_start(tmp_path: Path) -> None:
-    living = Session.create(tmp_path)
+def test_folders_of_dead_hosts_are_swept_at_the_next_start() -> None:
+    # Short, as the path of a socket must be.
+    base = Path(tempfile.mkdtemp())
+    living = Session.create(base)
     _, _, started, space, _ = living.folder.name.split("-")
-    dead = tmp_path / f"k-{os.getpid()}-{int(started) + 1}-{space}-0123abcd"
-    elsewhere = tmp_path / f"k-{os.getpid()}-{int(started) + 1}-1-0123abcd"
+    dead = base / f"k-{os.getpid()}-{int(started) + 1}-{space}-0123abcd"
+    elsewhere = base / f"k-{os.getpid()}-{int(started) + 1}-1-0123abcd"
     for folder in (dead, elsewhere):
         folder.mkdir()
-    assert sweep(tmp_path) == [dead]
+    assert sweep(base) == [dead]
     assert living.folder.exists()
     assert elsewhere.exists()
+    elsewhere.rmdir()
     living.remove()
+    assert not base.exists()
 
 
 async def test_without_a_sandbox_only_when_asked(tmp_path: Path) -> None:
