@@ -70,6 +70,19 @@ def test_settings_that_can_not_be_used(tmp_path: Path, flags: list[str], told: s
     assert "Traceback" not in ran.stderr
 
 
+def test_a_failure_leaves_nothing(tmp_path: Path) -> None:
+    (tmp_path / "tmp").mkdir()
+    path = tmp_path / "context.txt"
+    path.write_text("text", encoding="utf-8")
+    ran = outcore(
+        "ask", "Who?", str(path), "--root", "http://127.0.0.1:9", TMPDIR=str(tmp_path / "tmp")
+    )
+    assert ran.returncode == 1
+    assert list((tmp_path / "tmp").iterdir()) == []
+    assert [one for one in (tmp_path / "home").rglob("*") if one.is_file()] == []
+    assert list((tmp_path / "home" / "staged").iterdir()) == []
+
+
 def test_empty_question(tmp_path: Path) -> None:
     path = tmp_path / "context.txt"
     path.write_text("text", encoding="utf-8")
