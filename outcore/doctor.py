@@ -8,8 +8,10 @@ import shutil
 import sys
 from dataclasses import dataclass
 from importlib import metadata
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from outcore import settings
 from outcore.config import home
 from outcore.errors import OutcoreError
 
@@ -130,18 +132,33 @@ def _storage() -> Finding:
 def _weights() -> Iterator[Finding]:
     from outcore.models.catalog import defaults
     from outcore.models.machine import detect
+    from outcore.models.resolve import resolve
     from outcore.models.weights import state
 
+    for folder in filter(None, os.environ.get("OUTCORE_WEIGHTS", "").split(os.pathsep)):
+        if not Path(folder).is_dir():
+            yield Finding("weights", False, f"there is no folder {folder}", "set OUTCORE_WEIGHTS")
     try:
-        models = defaults(detect())
+        chosen = settings.load({})
+        usual = defaults(detect())
     except OutcoreError as error:
         yield Finding("weights", False, str(error))
         return
-    for role, model in zip(("root", "sub-LM"), models, strict=True):
+    for role, named, default in zip(
+        ("root", "sub-LM"), (chosen.root, chosen.sub), usual, strict=True
+    ):
+        if named is not None and "://" in named:
+            yield Finding("weights", True, f"{role}: the server at {named} has them")
+            continue
+        try:
+            model = default if named is None else resolve(named)
+        except OutcoreError as error:
+            yield Finding("weights", False, f"{role}: {error}")
+            continue
         here = state(model)
         fix = "" if here == "ready" else f"outcore models pull {model.name}"
-        # Weights that are absent are fetched by the first question.
-        yield Finding("weights", True, f"{role} {model.name}: {here}", fix)
+        told = "not here yet; the first question fetches them" if here == "absent" else here
+        yield Finding("weights", True, f"{role} {model.name}: {told}", fix)
 
 
 def _sandbox() -> Finding:
