@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from outcore.errors import SandboxError
-from outcore.reaper import reaper
+from outcore.reaper import born, reaper
 
 _PREFIX = "k"
 # A unix socket's path is at most 107 bytes.
@@ -94,7 +94,7 @@ def sweep(base: Path) -> list[Path]:
     namespace = _host()[2]
     for folder in base.glob(f"{_PREFIX}-*-*-*-*"):
         _, pid, started, space, _ = folder.name.split("-", 4)
-        if space != namespace or _started(pid) == started:
+        if space != namespace or not pid.isdigit() or str(born(int(pid))) == started:
             continue
         with contextlib.suppress(OSError):
             if folder.stat().st_uid == os.geteuid():
@@ -114,15 +114,5 @@ def sessions_folder() -> Path:
 
 
 def _host() -> tuple[str, str, str]:
-    pid = str(os.getpid())
-    return pid, _started(pid), str(Path("/proc/self/ns/pid").stat().st_ino)
-
-
-def _started(pid: str) -> str:
-    """Start time of a process in clock ticks since boot, empty if there is none."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return ""
-    # The name of the program, in parentheses, may hold spaces and parentheses itself.
-    return stat.rpartition(")")[2].split()[19]
+    pid = os.getpid()
+    return str(pid), str(born(pid)), str(Path("/proc/self/ns/pid").stat().st_ino)

@@ -41,17 +41,6 @@ class EnginePlan:
     block_size: int
     window: int
 
-    @property
-    def omp_threads_bind(self) -> str:
-        """The cores as vLLM wants them told, e.g. `0-3,8`; empty on a GPU."""
-        runs: list[list[int]] = []
-        for core in self.cores:
-            if runs and runs[-1][1] == core - 1:
-                runs[-1][1] = core
-            else:
-                runs.append([core, core])
-        return ",".join(str(a) if a == b else f"{a}-{b}" for a, b in runs)
-
 
 @dataclass(frozen=True, slots=True)
 class Placement:

@@ -89,7 +89,6 @@ def test_cpu_alone() -> None:
         check(engine, needs)
         assert engine.device == "cpu"
         assert engine.cores == (0, 1)
-        assert engine.omp_threads_bind == "0-1"
         assert engine.window == 32768
     assert (root.roles, sub.roles) == (("root",), ("sub",))
     assert root.kv_cache_bytes + sub.kv_cache_bytes <= 4 * GIB
@@ -114,15 +113,6 @@ def test_large_model_on_cpu_keeps_a_usable_window() -> None:
     (engine,) = place(wide, None, machine(memory=64)).engines
     check(engine, wide)
     assert engine.window == 4096
-
-
-@pytest.mark.parametrize(
-    ("cores", "text"),
-    [((0,), "0"), ((0, 1, 2, 5), "0-2,5"), ((3, 5, 6), "3,5-6"), ((), "")],
-)
-def test_cores_as_vllm_wants_them(cores: tuple[int, ...], text: str) -> None:
-    (engine,) = place(ROOT, None, replace(machine(), cores=cores)).engines
-    assert engine.omp_threads_bind == text
 
 
 @pytest.mark.parametrize(
