@@ -1,79 +1,193 @@
-"""Where all sub-calls of a process meet before they reach an engine.
+"""Where all generations of a process meet on their way to one engine.
 
-vLLM batches whatever is in its queue at each step, so full batches need only two things:
-that calls arrive together, from every cell and run at once, and that no more are under way
-than the engine can order well.
+    single flight -> memo -> tokenize -> group by prefix -> admit -> engine
+
+Each stage is a module of its own: flights, memo, encoder, line, lane. vLLM batches whatever is
+in its queue at each step, so full batches need calls that arrive together, from every cell,
+child and run at once, and in an order in which they share what the prefix cache holds.
 """
 
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from outcore.engine.budget import Usage
+from outcore.engine.encoder import Encoder
+from outcore.engine.flights import Admit, Flight
+from outcore.engine.homes import Homes
+from outcore.engine.identity import identity
+from outcore.engine.lane import Lane
+from outcore.engine.line import Ticket
+from outcore.engine.traffic import Traffic
+from outcore.errors import ModelUnavailable
+from outcore.models.engine import Asked
 
+if TYPE_CHECKING:
+    from outcore.engine.memo import Memo
     from outcore.models.engine import Engine, Generation, Request
 
+# Seconds before an engine that did not answer is asked again.
+_RETRIES = (0.25, 1.0)
 
-@dataclass(slots=True)
-class Traffic:
-    """What a batcher has let through.
 
-    Attributes:
-        waiting: calls that wait for their turn.
-        running: calls in the engine.
-        peak: most calls that were in the engine at once.
-        finished: calls answered.
-        failed: calls that raised or were cancelled.
-    """
+@dataclass(frozen=True, slots=True)
+class Batchers:
+    """The ways to both models; one and the same where one engine has both roles."""
 
-    waiting: int = 0
-    running: int = 0
-    peak: int = 0
-    finished: int = 0
-    failed: int = 0
+    root: Batcher
+    sub: Batcher
+
+    @classmethod
+    def of(cls, root: Engine, sub: Engine, memo: Memo | None) -> Batchers:
+        """Batchers for two engines."""
+        way = Batcher(root, memo)
+        return cls(way, way if sub is root else Batcher(sub, memo))
+
+    def close(self) -> None:
+        """End their threads."""
+        self.root.close()
+        self.sub.close()
+
+
+def _free() -> None:
+    """Nothing speaks against it."""
 
 
 class Batcher:
-    """Admits calls to one engine, in the order they come, `engine.in_flight` at once."""
+    """Answers requests with one engine.
 
-    def __init__(self, engine: Engine) -> None:
+    Args:
+        engine: what answers.
+        memo: remembers replies; None asks the engine each time.
+        ordered: whether calls are put in the order of their prefixes.
+
+    Attributes:
+        traffic: counters of everything it has let through.
+    """
+
+    def __init__(self, engine: Engine, memo: Memo | None = None, *, ordered: bool = True) -> None:
         self.engine = engine
         self.traffic = Traffic()
-        self._places = asyncio.Semaphore(engine.in_flight)
+        self._memo = memo if engine.digest is not None else None
+        self._encoder = Encoder(engine)
+        self._flights: dict[bytes, Flight] = {}
+        self._lanes = [
+            Lane(engine.in_flight, engine.capacity, engine.block, ordered=ordered)
+            for _ in range(engine.replicas)
+        ]
+        self._homes = Homes(self._lanes)
 
     async def submit(
-        self, request: Request, admit: Callable[[], None] = lambda: None
+        self,
+        request: Request,
+        usage: Usage | None = None,
+        admit: Admit = _free,
+        *,
+        guess: bool = False,
     ) -> Generation:
-        """Answer one call. Cancelling it frees its place and takes it out of the engine.
+        """Answer one request. Cancelling it takes it out of the engine if no one else waits.
 
         Args:
-            request: what to answer.
-            admit: is called when the call's turn has come; what it raises ends the call. Much
-                may have been spent since the call was made.
+            request: what to answer; its prompt may be an `Asked`. Its replica is chosen here.
+            usage: counters of the run that asks, which also stand for it where runs take turns.
+            admit: is called when the request's turn has come; what it raises ends the request.
+                Much may have been spent since the call was made.
+            guess: whether nobody has asked for it yet; see `Speculation`.
 
         Raises:
-            ModelError: as `Engine.generate`; the other calls are not touched.
+            ModelError: as `Engine.generate`; the other requests are not touched.
         """
+        usage = Usage() if usage is None else usage
+        key = identity(self.engine.digest or "", request)
+        flight = self._flights.get(key) if key is not None else None
+        if flight is None:
+            flight = Flight(request.priority)
+            if key is not None:
+                self._flights[key] = flight
+            flight.task = asyncio.create_task(self._fly(flight, key, request, usage))
+        return await flight.join(usage, admit, request.priority, guess=guess)
+
+    def urge(self, request: Request) -> None:
+        """Let a request that is under way go as early as this one's priority allows."""
+        flight = self._flights.get(identity(self.engine.digest or "", request) or b"")
+        if flight is not None:
+            flight.urge(request.priority)
+
+    def close(self) -> None:
+        """End the threads. The engine stays."""
+        self._encoder.close()
+
+    async def _fly(self, flight: Flight, key: bytes | None, request: Request, usage: Usage) -> None:
+        result: Generation | BaseException
+        try:
+            result = await self._answer(flight, key, request, usage)
+        except asyncio.CancelledError as error:
+            result = error
+            raise
+        except Exception as error:  # belongs to those who wait
+            result = error
+        finally:
+            if key is not None and self._flights.get(key) is flight:
+                del self._flights[key]
+            flight.land(result)
+
+    async def _answer(
+        self, flight: Flight, key: bytes | None, request: Request, usage: Usage
+    ) -> Generation:
+        memo = self._memo
+        if memo is not None and key is not None:
+            remembered = await memo.get(key)
+            if remembered is not None:
+                return remembered
+        if isinstance(request.prompt, Asked):
+            request = replace(request, prompt=await self._encoder.prompt(request.prompt))
+        assert not isinstance(request.prompt, Asked)
+        length = self.engine.length(request.prompt)
+        replica, cost = self._homes.choose(request.prompt, length, request.max_tokens)
+        lane = self._lanes[replica]
+        ticket = Ticket(
+            usage=usage,
+            priority=flight.priority,
+            prompt=request.prompt,
+            length=length,
+            max_tokens=request.max_tokens,
+            cost=cost,
+            entered=time.monotonic(),
+            turn=asyncio.get_running_loop().create_future(),
+        )
+        flight.urged = lambda priority: lane.urge(ticket, priority)
         traffic = self.traffic
         traffic.waiting += 1
         try:
-            await self._places.acquire()
+            await lane.enter(ticket)
         finally:
             traffic.waiting -= 1
         traffic.running += 1
         traffic.peak = max(traffic.peak, traffic.running)
         try:
-            admit()
-            generation = await self.engine.generate(request)
+            if not flight.admit():
+                raise asyncio.CancelledError
+            request = replace(request, priority=flight.priority, replica=replica)
+            generation = await self._generate(request)
         except BaseException:
             traffic.failed += 1
             raise
-        else:
-            traffic.finished += 1
-            return generation
         finally:
             traffic.running -= 1
-            self._places.release()
+            lane.leave(ticket)
+        traffic.finished += 1
+        if memo is not None and key is not None:
+            memo.put(key, generation)
+        return generation
+
+    async def _generate(self, request: Request) -> Generation:
+        for seconds in _RETRIES:
+            try:
+                return await self.engine.generate(request)
+            except ModelUnavailable:
+                self.traffic.retried += 1
+                await asyncio.sleep(seconds)
+        return await self.engine.generate(request)

@@ -9,25 +9,28 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from outcore.engine.card import card
+from outcore.engine.children import Children
 from outcore.engine.citations import cite
 from outcore.engine.desk import Desk, Draft
 from outcore.engine.profile import Profile
 from outcore.engine.result import Completion
 from outcore.engine.run import Outcome, Run
 from outcore.engine.search import SearchIndex
+from outcore.engine.subcalls import SubCalls
 from outcore.errors import OutcoreError
 from outcore.kernel_sandbox import Kernel, KernelSpec
 from outcore.models.engine import Priority, Request
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Callable
 
     from outcore.config import Settings
-    from outcore.engine.batcher import Batcher
+    from outcore.engine.batcher import Batchers
     from outcore.engine.budget import Spending
     from outcore.engine.corpus import Corpus
     from outcore.engine.search import Passage
     from outcore.engine.trajectory import Trajectory
+    from outcore.kernel_sandbox import Handler, Pool
     from outcore.models.serve import Served
 
 # Below this many tokens the plain model answers better than a run (arXiv 2512.24601).
@@ -56,21 +59,25 @@ class Question:
         text: the question.
         corpus: the staged context.
         served: the running models.
-        batcher: the way to the sub-LM.
+        batchers: the ways to them.
         settings: how to go about it.
         spending: the run's account.
         trajectory: the run's record; closed by whoever opened it.
         phase: is told what is being done, in a word or two.
+        pool: kernels for child runs.
+        level: how many runs stand above this one.
     """
 
     text: str
     corpus: Corpus
     served: Served
-    batcher: Batcher
+    batchers: Batchers
     settings: Settings
     spending: Spending
     trajectory: Trajectory
     phase: Callable[[str], None]
+    pool: Pool
+    level: int = 0
 
     async def answer(self) -> Completion:
         """Answer it, by the way that suits the context's length.
@@ -136,7 +143,9 @@ class Question:
         self.trajectory.add("turn", number=1, direct=True)
         try:
             async with asyncio.timeout(max(0.0, self.spending.left)):
-                generation = await self.served.root.generate(request)
+                generation = await self.batchers.root.submit(
+                    request, self.spending.root, self.spending.check_call
+                )
         except TimeoutError:
             limit = f"{self.spending.budget.seconds:g}"
             return Outcome(Draft(), f"{self.served.root.name} did not answer within {limit} s")
@@ -147,7 +156,7 @@ class Question:
         return Outcome(Draft(answer, ready=True), reason if answer else "the root said nothing")
 
     async def _with_kernel(self) -> tuple[Outcome, str, list[Passage]]:
-        root, sub = self.served.root, self.served.sub
+        sub = self.served.sub
         profile = Profile.load(self.settings.profile or self.served.profile)
         stop = threading.Event()
         index = asyncio.ensure_future(
@@ -156,17 +165,23 @@ class Question:
         try:
             chars_per_token = await self._chars_per_token()
             slice_tokens = min(_SLICE_MOST, int(sub.window * _SLICE_SHARE) - profile.sub_tokens)
-            desk = Desk(self.corpus, index, self.batcher, self.spending, profile.sub_tokens)
-            hints = {"slice_tokens": slice_tokens, "chars_per_token": chars_per_token}
+            sub_calls = SubCalls(self.batchers.sub, self.spending, profile.sub_tokens)
+            children = Children(self) if self.level < self.settings.depth else None
+            desk = Desk(self.corpus, index, sub, sub_calls, children)
+            hints = {
+                "slice_tokens": slice_tokens,
+                "chars_per_token": chars_per_token,
+                "speculate": self.settings.speculate,
+            }
             spec = KernelSpec(self.corpus.folder, tier=self.settings.sandbox, hints=hints)
             self.phase("starting the sandbox")
-            async with await Kernel.start(spec, desk.handle) as kernel:
+            async with self._kernel(spec, desk.handle) as kernel:
                 self.phase("working")
                 run = Run(
                     question=self.text,
                     card=card(self.corpus, tokens=int(self.corpus.chars / chars_per_token)),
                     context_type=_TYPES[self.corpus.kind],
-                    root=root,
+                    root=self.batchers.root,
                     profile=profile,
                     kernel=kernel,
                     desk=desk,
@@ -184,6 +199,16 @@ class Question:
             # Its failure, if it failed, has been told to whoever searched.
             with contextlib.suppress(OutcoreError):
                 await index
+
+    @contextlib.asynccontextmanager
+    async def _kernel(self, spec: KernelSpec, handler: Handler) -> AsyncIterator[Kernel]:
+        if self.level == 0:
+            async with await Kernel.start(spec, handler) as kernel:
+                yield kernel
+            return
+        left = self.spending.working_left
+        async with self.pool.lend(spec, handler, level=self.level, seconds=left) as kernel:
+            yield kernel
 
     async def _chars_per_token(self) -> float:
         """Measured with the sub-LM's tokenizer on pieces spread over the context."""

@@ -14,16 +14,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from outcore.config import Settings, home
-from outcore.engine.batcher import Batcher
+from outcore.engine.batcher import Batchers
 from outcore.engine.budget import Spending
+from outcore.engine.children import INSTRUCTION_INSIDE
 from outcore.engine.corpus import stage
 from outcore.engine.loop import LoopThread
+from outcore.engine.memo import Memo
 from outcore.engine.profile import Profile
 from outcore.engine.question import Question
 from outcore.engine.result import Completion
 from outcore.engine.trajectory import Trajectory
 from outcore.errors import ConfigError, OutcoreError
-from outcore.kernel_sandbox import tiers
+from outcore.kernel_sandbox import Pool, tiers
 from outcore.kernel_sandbox.session import Session
 from outcore.models.progress import SILENT
 from outcore.models.serve import Served, serve
@@ -35,11 +37,6 @@ if TYPE_CHECKING:
 
 __all__ = ["RLM", "Completion"]
 
-_INSTRUCTION_INSIDE = (
-    "The context holds a question or an instruction; find it, usually at the very start or end, "
-    "and carry it out."
-)
-
 
 @dataclass(slots=True)
 class Status:
@@ -48,12 +45,12 @@ class Status:
     Attributes:
         phase: in a word or two.
         spending: the account of the question being answered, if there is one.
-        batcher: the way to the sub-LM, once the models are up.
+        batchers: the ways to the models, once they are up.
     """
 
     phase: str = "idle"
     spending: Spending | None = None
-    batcher: Batcher | None = None
+    batchers: Batchers | None = None
 
 
 class RLM:
@@ -95,7 +92,10 @@ class RLM:
         self._loop = LoopThread()
         self._served: Served | None = None
         self._session: Session | None = None
+        self._memo: Memo | None = None
         self._logs = home() / "logs" / f"{os.getpid()}-{secrets.token_hex(3)}"
+        self._spare = home() / "staged" / f"{os.getpid()}-{secrets.token_hex(3)}"
+        self._pool = Pool(self._spare, self.settings.kernels)
         self._starting = asyncio.Lock()
         self._closed = False
 
@@ -146,21 +146,28 @@ class RLM:
         self._loop.close(self._end)
 
     async def _end(self) -> None:
+        await self._pool.close()
+        reaper().release_path(self._spare)
+        if self.status.batchers is not None:
+            self.status.batchers.close()
         if self._served is not None:
             await self._served.close()
+        if self._memo is not None:
+            await asyncio.to_thread(self._memo.close)
         if self._session is not None:
             self._session.remove()
         with contextlib.suppress(OSError):
             self._logs.rmdir()  # holds the logs of engines that failed, and stays for them
         reaper().release_path(self._logs)
 
-    async def _models(self) -> tuple[Served, Batcher]:
+    async def _models(self) -> tuple[Served, Batchers]:
         async with self._starting:
             if self._served is None:
                 self.status.phase = "starting the models"
                 if self._session is None:
                     self._session = Session.create()
                     reaper().adopt_path(self._logs)
+                    reaper().adopt_path(self._spare)
                 self._served = await serve(
                     self.settings.root,
                     self.settings.sub,
@@ -168,17 +175,19 @@ class RLM:
                     logs=self._logs,
                     progress=self._progress,
                 )
-                self.status.batcher = Batcher(self._served.sub)
+                if self.settings.memo:
+                    self._memo = Memo(home() / "memo.db")
+                self.status.batchers = Batchers.of(self._served.root, self._served.sub, self._memo)
                 self.status.phase = "idle"
-            assert self.status.batcher is not None
-            return self._served, self.status.batcher
+            assert self.status.batchers is not None
+            return self._served, self.status.batchers
 
     async def _complete(
         self, prompt: Any, root_prompt: str | None, budget: Budget | None
     ) -> Completion:
         if self._closed:
             raise OutcoreError("this RLM is closed; make a new one")
-        text = root_prompt if root_prompt is not None else _INSTRUCTION_INSIDE
+        text = root_prompt if root_prompt is not None else INSTRUCTION_INSIDE
         if not text.strip():
             raise ConfigError("the question is empty")
         # What can be seen to fail is seen before models are fetched and started.
@@ -192,7 +201,7 @@ class RLM:
             corpus = await asyncio.to_thread(
                 stage, prompt, staged / "context", self.settings.encoding
             )
-            served, batcher = await self._models()
+            served, batchers = await self._models()
             spending = Spending(budget if budget is not None else self.settings.budget)
             self.status.spending = spending
             trajectory = Trajectory(self.settings.runs_dir / _run_id())
@@ -201,11 +210,12 @@ class RLM:
                     text,
                     corpus,
                     served,
-                    batcher,
+                    batchers,
                     self.settings,
                     spending,
                     trajectory,
                     self._phase,
+                    self._pool,
                 )
                 return await question.answer()
             except OutcoreError as error:

@@ -6,7 +6,9 @@ docs/architecture.md tells the same story in numbered steps.
 from __future__ import annotations
 
 import asyncio
+import math
 import re
+import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -18,11 +20,12 @@ from outcore.errors import PromptTooLong
 from outcore.models.engine import Priority, Request
 
 if TYPE_CHECKING:
+    from outcore.engine.batcher import Batcher
     from outcore.engine.budget import Spending
     from outcore.engine.profile import Profile
     from outcore.engine.trajectory import Trajectory
     from outcore.kernel_sandbox import Kernel
-    from outcore.models.engine import Dialogue, Engine, Generation, Prompt
+    from outcore.models.engine import Dialogue, Generation, Prompt
 
 # Room for the last turn's answer, kept free in the root's window.
 _LAST_TOKENS = 400
@@ -45,7 +48,7 @@ class Run:
         question: what is asked.
         card: description of the context.
         context_type: Python type of `context` in the kernel.
-        root: the root model's engine.
+        root: the way to the root model.
         profile: how it is led.
         kernel: where its cells run.
         desk: what its code can ask for.
@@ -56,7 +59,7 @@ class Run:
     question: str
     card: str
     context_type: str
-    root: Engine
+    root: Batcher
     profile: Profile
     kernel: Kernel
     desk: Desk
@@ -75,7 +78,7 @@ class Run:
             SandboxError: no kernel can be had any more.
         """
         profile = self.profile
-        self._dialogue = self.root.dialogue(
+        self._dialogue = self.root.engine.dialogue(
             fill(profile.system, context_type=self.context_type, **self.limits)
         )
         message = fill(profile.first, card=self.card, question=self.question)
@@ -148,7 +151,9 @@ class Run:
     async def _cell(self, code: str, extra_blocks: int) -> tuple[str, str, bool]:
         """Run one cell. Returns its output, a note for the root, and whether it answered."""
         seconds = max(1.0, min(self.spending.budget.cell_seconds, self.spending.working_left))
+        self.spending.cell_ends = time.monotonic() + seconds
         result = await self.kernel.run(code, seconds=seconds)
+        self.spending.cell_ends = math.inf
         self.trajectory.add(
             "cell",
             code=code,
@@ -157,7 +162,7 @@ class Run:
             output=result.output,
             seconds=round(result.seconds, 3),
         )
-        if calls := self.desk.take_calls():
+        if calls := self.desk.end_cell():
             self.trajectory.add("calls", calls=calls)
         draft = self.desk.draft
         answered = draft.ready
@@ -207,14 +212,15 @@ class Run:
         return Outcome(Draft(text.strip()), reason)
 
     async def _generate(self, prompt: Prompt, max_tokens: int, *, last: bool = False) -> Generation:
-        length = self.root.length(prompt)
+        root = self.root.engine
+        length = root.length(prompt)
         kept = 0 if last else _LAST_TOKENS
-        if length + max_tokens + kept > self.root.window:
+        if length + max_tokens + kept > root.window:
             raise PromptTooLong(
-                f"the dialogue has {length:,} tokens, and the window of {self.root.name} is "
-                f"{self.root.window:,}",
+                f"the dialogue has {length:,} tokens, and the window of {root.name} is "
+                f"{root.window:,}",
                 tokens=length,
-                room=self.root.window - max_tokens - kept,
+                room=root.window - max_tokens - kept,
             )
         request = Request(
             prompt,
@@ -224,7 +230,7 @@ class Run:
         )
         left = self.spending.left if last else self.spending.working_left
         async with asyncio.timeout(max(0.0, left)):
-            generation = await self.root.generate(request)
+            generation = await self.root.submit(request, self.spending.root)
         self.spending.root.add(generation)
         return generation
 

@@ -10,17 +10,24 @@ contains `<|im_start|>system` yields those characters, never a new turn of the c
 
 from __future__ import annotations
 
+import threading
+from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tokenizers import Tokenizer
 
 from outcore.errors import ModelError
-from outcore.models.engine import Generation, TokenPrompt
+from outcore.models.engine import Asked, Generation, TokenPrompt, pack
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
+
+# Slices kept as ids: about 64 MB of them, and as much again of text.
+_KEPT_BYTES = 64 << 20
+# A slice shorter than this many blocks isn't worth aligning.
+_ALIGNED_BLOCKS = 4
 
 _SYSTEM, _USER, _REPLY, _NEXT = "\x02system\x02", "\x02user\x02", "\x02reply\x02", "\x02next\x02"
 
@@ -113,18 +120,58 @@ class ChatTokens:
             tuple(self._marks.encode(piece, add_special_tokens=False).ids)
             for piece in (form.head, form.system_user, form.user_reply, form.reply_user)
         )
+        self._blank = self.encode("\n")[-1]
+        self._slices = _Slices()
 
     def encode(self, text: str) -> list[int]:
         """Token ids of plain text; special tokens in it are read as characters."""
         return list(self._text.encode(text, add_special_tokens=False).ids)
 
-    def question(self, system: str, question: str, text: str | None) -> TokenPrompt:
-        """A single question, laid out [constant][text][question], each encoded apart."""
-        ids = [*self._head, *self.encode(system), *self._system_user]
-        if text is not None:
-            ids += self.encode(text)
-            question = "\n\n" + question
-        return TokenPrompt((*ids, *self.encode(question), *self._user_reply))
+    def prompts(self, system: str, asked: Sequence[Asked], block: int) -> list[TokenPrompt]:
+        """Single questions, laid out [constant][text][question], each part encoded apart.
+
+        Questions on one text share one object up to the text's end, which falls on the end of
+        a block of the prefix cache: blank lines before the text see to that.
+
+        Args:
+            system: the constant part.
+            asked: the questions.
+            block: tokens of one block.
+        """
+        texts = dict.fromkeys(one.text for one in asked if one.text is not None)
+        slices = {text: ids for text in texts if (ids := self._slices.get((system, text)))}
+        new = [text for text in texts if text not in slices]
+        questions = [one.question if one.text is None else "\n\n" + one.question for one in asked]
+        encoded = self._text.encode_batch_fast([*new, *questions], add_special_tokens=False)
+        constant = [*self._head, *self.encode(system), *self._system_user]
+        for text, encoding in zip(new, encoded, strict=False):
+            long = len(encoding.ids) >= _ALIGNED_BLOCKS * block
+            blank = -(len(constant) + len(encoding.ids)) % block if long else 0
+            slices[text] = pack([*constant, *([self._blank] * blank), *encoding.ids])
+            self._slices.put((system, text), slices[text])
+        return [
+            TokenPrompt(
+                own=pack(
+                    [
+                        *(constant if one.text is None else ()),
+                        *encoding.ids,
+                        *self._user_reply,
+                        *one.opening,
+                    ]
+                ),
+                shared=b"" if one.text is None else slices[one.text],
+            )
+            for one, encoding in zip(asked, encoded[len(new) :], strict=True)
+        ]
+
+    def labels(self, labels: Sequence[str]) -> tuple[tuple[int, ...], ...]:
+        """Ids of each label as a reply; where another begins with it, with the end of the turn."""
+        ids = [tuple(self.encode(label)) for label in labels]
+        end = self._reply_user[:1]
+        return tuple(
+            one + end if any(other[: len(one)] == one != other for other in ids) else one
+            for one in ids
+        )
 
     def dialogue(self, system: str) -> TokenDialogue:
         """A chat that begins with `system`."""
@@ -144,6 +191,32 @@ class ChatTokens:
         return self._user_reply
 
 
+class _Slices:
+    """Texts that were encoded lately, by constant part and text; for several threads."""
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[tuple[str, str], bytes] = OrderedDict()
+        self._bytes = 0
+        self._lock = threading.Lock()
+
+    def get(self, key: tuple[str, str]) -> bytes | None:
+        with self._lock:
+            ids = self._kept.get(key)
+            if ids is not None:
+                self._kept.move_to_end(key)
+            return ids
+
+    def put(self, key: tuple[str, str], ids: bytes) -> None:
+        with self._lock:
+            if key in self._kept:
+                return
+            self._kept[key] = ids
+            self._bytes += len(ids)
+            while self._bytes > _KEPT_BYTES:
+                _, dropped = self._kept.popitem(last=False)
+                self._bytes -= len(dropped)
+
+
 @dataclass(slots=True)
 class TokenDialogue:
     """A chat as one growing list of token ids."""
@@ -161,7 +234,7 @@ class TokenDialogue:
         if opening:
             self.ids += self.chat.encode(opening)
         self.last = ()
-        return TokenPrompt(tuple(self.ids))
+        return TokenPrompt(pack(self.ids))
 
     def reply(self, generation: Generation) -> None:
         """Add what the model wrote, id by id."""

@@ -6,14 +6,22 @@ speaks to a server that already runs.
 
 from __future__ import annotations
 
+from array import array
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import TYPE_CHECKING, Literal, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
     from outcore.models.typed import Shape
 
 Finish = Literal["stop", "length"]
+Origin = Literal["engine", "memo", "merged", "guess"]
+
+# An array type of four bytes; "L" has eight.
+_ID = "I"
+ID_BYTES = array(_ID).itemsize
 
 
 class Priority(IntEnum):
@@ -24,11 +32,45 @@ class Priority(IntEnum):
     SPECULATION = 20
 
 
+def pack(ids: Iterable[int]) -> bytes:
+    """Token ids as the bytes of 32-bit numbers."""
+    return array(_ID, ids).tobytes()
+
+
 @dataclass(frozen=True, slots=True)
 class TokenPrompt:
-    """A prompt as the model sees it: token ids, shape [length]."""
+    """A prompt as the model sees it: token ids, packed (see `pack`).
 
-    ids: tuple[int, ...]
+    Attributes:
+        own: ids after `shared`.
+        shared: ids that other prompts begin with too; one object for all of them, so that ten
+            thousand questions on one slice hold it once.
+    """
+
+    own: bytes
+    shared: bytes = b""
+
+    def __len__(self) -> int:
+        return (len(self.shared) + len(self.own)) // ID_BYTES
+
+    def ids(self) -> list[int]:
+        """All ids, shape [length]."""
+        return array(_ID, self.shared + self.own).tolist()
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A question that has not been made a prompt yet; `Engine.prompts` does that.
+
+    Attributes:
+        question: what is asked.
+        text: what it is asked about; None where the question holds it all.
+        opening: how the reply begins, as token ids.
+    """
+
+    question: str
+    text: str | None = None
+    opening: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,22 +96,27 @@ class Request:
     """One generation.
 
     Attributes:
-        prompt: what the model reads.
+        prompt: what the model reads; an engine takes no `Asked`, the batcher does.
         max_tokens: most tokens it may write.
         temperature: 0 is greedy.
         seed: makes a sampled reply repeatable.
         stop: texts that end the reply; they are not part of it.
         shape: what the reply must look like, or None for free text.
+        only: ids that the reply's one token may be, at most 128, the likeliest of which it is;
+            empty allows all.
         priority: its place when the engine is full.
+        replica: which copy of the model answers, from 0.
     """
 
-    prompt: Prompt
+    prompt: Prompt | Asked
     max_tokens: int
     temperature: float = 0.0
     seed: int | None = None
     stop: tuple[str, ...] = ()
     shape: Shape | None = None
+    only: tuple[int, ...] = ()
     priority: Priority = Priority.SUB_CALL
+    replica: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +130,10 @@ class Generation:
         tokens_in: length of the prompt.
         tokens_cached: how much of the prompt the prefix cache held.
         tokens_out: length of the reply.
+        logprobs: log-probability of each id of `Request.only`, in its order, among the whole
+            vocabulary.
+        origin: where it comes from: the engine, the memo, an equal request that was under way,
+            or a guess of a dry run.
     """
 
     text: str
@@ -91,6 +142,8 @@ class Generation:
     tokens_in: int
     tokens_cached: int
     tokens_out: int
+    logprobs: tuple[float, ...] = ()
+    origin: Origin = "engine"
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,23 +181,36 @@ class Engine(Protocol):
 
     Attributes:
         name: the model's name, for people.
+        digest: stands for its weights and how they are served: the same digest, the same
+            replies. None where that can't be known, and nothing may be remembered.
         window: most tokens of a prompt and its reply together.
-        in_flight: how many requests it is worth having under way at once.
+        in_flight: how many requests it is worth having under way at once, for each replica.
+        capacity: tokens that the KV cache of one replica holds; None where that is not known.
+        block: tokens of one block of the prefix cache.
+        replicas: copies of the model that answer side by side.
     """
 
     name: str
+    digest: str | None
     window: int
     in_flight: int
+    capacity: int | None
+    block: int
+    replicas: int
 
     def dialogue(self, system: str) -> Dialogue:
         """A new chat that begins with a system message."""
         ...
 
-    def question(self, question: str, text: str | None) -> Prompt:
-        """A single question about `text`, laid out [constant][text][question].
+    def prompts(self, asked: Sequence[Asked]) -> list[Prompt]:
+        """Make prompts of questions; takes long, and may be called from any thread.
 
-        Everything asked of one text shares its prefill.
+        Laid out [constant][text][question]: everything asked of one text shares its prefill.
         """
+        ...
+
+    def label_tokens(self, labels: Sequence[str]) -> tuple[tuple[int, ...], ...] | None:
+        """Each label's ids as the start of a reply; None where `Request.only` is not served."""
         ...
 
     def length(self, prompt: Prompt) -> int:

@@ -10,12 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
-from outcore.errors import ConfigError, ModelError, PromptTooLong
+from outcore.errors import ConfigError, ModelError, ModelUnavailable, PromptTooLong
 from outcore.models.engine import CacheStats, ChatPrompt, Finish, Generation, Message
+from outcore.models.http_forms import chosen, held_to
 from outcore.models.prompts import SUB_SYSTEM
 
 if TYPE_CHECKING:
-    from outcore.models.engine import Prompt, Request
+    from collections.abc import Sequence
+
+    from outcore.models.engine import Asked, Prompt, Request
 
 _CONNECT_SECONDS = 10.0
 _ANSWER_SECONDS = 1800.0
@@ -23,6 +26,8 @@ _IN_FLIGHT = 64
 # Where a server tells neither window nor token counts.
 _WINDOW_GUESS = 32_768
 _BYTES_PER_TOKEN = 3
+# What a server says while it is overloaded or starts again.
+_PASSING = (429, 500, 502, 503, 504)
 # Servers word it each in their own way.
 _TOO_LONG = re.compile(r"context.{0,20}(length|size|window)", re.IGNORECASE)
 
@@ -33,8 +38,17 @@ class HttpEngine:
     Attributes:
         name: the served model's name.
         window: what the server says, else 32,768 tokens.
+        digest: None: what serves there may change from one day to the next.
         in_flight: 64.
+        capacity: None, a server does not tell.
+        block: of vLLM on a GPU.
+        replicas: one; what stands behind the address is the server's own affair.
     """
+
+    digest: str | None = None
+    capacity: int | None = None
+    block = 16
+    replicas = 1
 
     def __init__(
         self, client: httpx.AsyncClient, address: str, name: str, window: int, *, vllm: bool
@@ -85,10 +99,12 @@ class HttpEngine:
         """A new chat that begins with a system message."""
         return MessageDialogue([Message("system", system)])
 
-    def question(self, question: str, text: str | None) -> ChatPrompt:
-        """A single question about `text`, the text first."""
-        content = question if text is None else f"{text}\n\n{question}"
-        return ChatPrompt((Message("system", SUB_SYSTEM), Message("user", content)))
+    def prompts(self, asked: Sequence[Asked]) -> list[Prompt]:
+        """Make prompts of questions, the text first."""
+        return [_chat(one) for one in asked]
+
+    def label_tokens(self, labels: Sequence[str]) -> None:
+        """None: not all servers score tokens, and few tell their ids."""
 
     def length(self, prompt: Prompt) -> int:
         """An estimate: a third of the bytes of its messages."""
@@ -130,15 +146,17 @@ class HttpEngine:
         if self._vllm:
             body["priority"] = int(request.priority)
         if request.shape:
-            body |= _typed(request, vllm=self._vllm)
+            body |= held_to(request.shape, request.max_tokens, vllm=self._vllm)
         answer = await self._post(f"{self._address}/chat/completions", body)
         try:
             choice = answer["choices"][0]
             usage = answer.get("usage") or {}
             details = usage.get("prompt_tokens_details") or {}
             text = choice["message"].get("content") or ""
+            if request.shape and request.shape.choices:
+                text = chosen(text, request.shape.choices)
             finish: Finish = "length" if choice.get("finish_reason") == "length" else "stop"
-            tokens_in = int(usage.get("prompt_tokens") or self.length(request.prompt))
+            tokens_in = int(usage.get("prompt_tokens") or self.length(ChatPrompt(messages)))
             return Generation(
                 text=text,
                 ids=(),
@@ -164,7 +182,7 @@ class HttpEngine:
         try:
             response = await self._client.post(url, json=body)
         except httpx.HTTPError as error:
-            raise ModelError(
+            raise ModelUnavailable(
                 f"{url} does not answer ({type(error).__name__}: {error}); is the server running?"
             ) from error
         if response.status_code != httpx.codes.OK:
@@ -180,7 +198,8 @@ class HttpEngine:
             raise PromptTooLong(
                 f"{self.name} at {url}: {said}; send a smaller slice", tokens=0, room=self.window
             )
-        raise ModelError(f"{url} refused the request with {response.status_code}: {said}")
+        kind = ModelUnavailable if response.status_code in _PASSING else ModelError
+        raise kind(f"{url} refused the request with {response.status_code}: {said}")
 
 
 @dataclass(slots=True)
@@ -211,28 +230,19 @@ class MessageDialogue:
         return sum(_estimate(message.content) for message in self.messages)
 
 
+def _chat(asked: Asked) -> ChatPrompt:
+    content = asked.question if asked.text is None else f"{asked.text}\n\n{asked.question}"
+    return ChatPrompt((Message("system", SUB_SYSTEM), Message("user", content)))
+
+
 def _estimate(text: str) -> int:
     return -(-len(text.encode("utf-8", "replace")) // _BYTES_PER_TOKEN)
 
 
-def _messages(prompt: Prompt) -> tuple[Message, ...]:
+def _messages(prompt: Prompt | Asked) -> tuple[Message, ...]:
     if not isinstance(prompt, ChatPrompt):
         raise ConfigError("a server takes chat prompts; make them with the engine's own methods")
     return prompt.messages
-
-
-def _typed(request: Request, *, vllm: bool) -> dict[str, Any]:
-    assert request.shape is not None
-    constraint = request.shape.constraint()
-    if "json" in constraint:
-        schema = {"name": "reply", "schema": constraint["json"], "strict": True}
-        return {"response_format": {"type": "json_schema", "json_schema": schema}}
-    if vllm:
-        return {"structured_outputs": constraint}
-    labels = {"type": "string", "enum": list(request.shape.choices)}
-    raise ConfigError(
-        f"this server can't be held to a choice; ask with schema={labels} instead of choices="
-    )
 
 
 def _authorization() -> dict[str, str]:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from outcore.config import home
 from outcore.errors import ModelError
 from outcore.models.chat import ChatTokens
+from outcore.models.digest import digest
 from outcore.models.forks import Start, forks
 from outcore.models.vllm_engine import CacheMeter, VllmEngine
 from outcore.reaper import reaper
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 _CAUSE = re.compile(r"(\w+\.)*\w*(Error|Exception)\b")
 _CAUSE_CHARS = 600
 _LOCK_POLL_SECONDS = 0.2
+_DTYPE = "bfloat16"
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +171,7 @@ def _settle(
 
 
 def _build(launch: Launch, scratch: Path, start: Start) -> VllmEngine:
+    import vllm
     from vllm.engine.arg_utils import AsyncEngineArgs
     from vllm.v1.engine.async_llm import AsyncLLM
     from vllm.v1.executor import Executor
@@ -202,7 +205,8 @@ def _build(launch: Launch, scratch: Path, start: Start) -> VllmEngine:
     pids = tuple(process.pid for process in llm.engine_core.resources.engine_manager.processes)
     for pid in pids:
         reaper().adopt_process(pid)
-    return VllmEngine(launch.name, chat, llm, meter, pids, launch.log)
+    served = digest(launch.folder, vllm.__version__, _DTYPE)
+    return VllmEngine(launch.name, served, chat, llm, meter, pids, launch.log)
 
 
 def engine_args(launch: Launch) -> dict[str, Any]:
@@ -211,7 +215,7 @@ def engine_args(launch: Launch) -> dict[str, Any]:
     args: dict[str, Any] = {
         "model": str(launch.folder),
         "served_model_name": launch.name,
-        "dtype": "bfloat16",
+        "dtype": _DTYPE,
         "max_model_len": plan.window,
         "max_num_seqs": plan.max_num_seqs,
         "max_num_batched_tokens": plan.max_num_batched_tokens,

@@ -12,18 +12,20 @@ import contextlib
 import itertools
 import os
 import signal
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from outcore.errors import ConfigError, ModelError, PromptTooLong
+from outcore.errors import ConfigError, ModelError, ModelUnavailable, PromptTooLong
 from outcore.models.engine import CacheStats, Finish, Generation, TokenPrompt
 from outcore.models.prompts import SUB_SYSTEM
 from outcore.reaper import born
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from outcore.models.chat import ChatTokens, TokenDialogue
-    from outcore.models.engine import Prompt, Request
+    from outcore.models.engine import Asked, Prompt, Request
 
 
 class CacheMeter:
@@ -65,14 +67,19 @@ class VllmEngine:
 
     Attributes:
         name: the model's name, for people.
+        digest: of its weights and settings.
         window: most tokens of prompt and reply together.
         in_flight: twice the sequences one step takes, so that the engine never runs dry.
+        capacity: tokens that the KV cache of a replica holds, as vLLM has laid it out.
+        block: tokens of one block of it.
+        replicas: data-parallel copies.
         processes: ids of the engine's own processes.
     """
 
     def __init__(
         self,
         name: str,
+        digest: str,
         chat: ChatTokens,
         llm: Any,
         meter: CacheMeter,
@@ -81,6 +88,7 @@ class VllmEngine:
     ) -> None:
         config = llm.vllm_config
         self.name = name
+        self.digest: str | None = digest
         self.window = int(config.model_config.max_model_len)
         self.in_flight = 2 * int(config.scheduler_config.max_num_seqs)
         self.processes = processes
@@ -88,8 +96,11 @@ class VllmEngine:
         self._llm = llm
         self._log = log
         self._meter = meter
-        self._capacity = int(getattr(config.cache_config, "kv_cache_size_tokens", 0) or 0)
+        self.capacity = int(getattr(config.cache_config, "kv_cache_size_tokens", 0) or 0) or None
+        self.block = int(config.cache_config.block_size)
+        self.replicas = int(config.parallel_config.data_parallel_size)
         self._chat = chat
+        self._labels = lru_cache(maxsize=256)(chat.labels)
         self._numbers = itertools.count()
         self._closed = False
 
@@ -97,13 +108,17 @@ class VllmEngine:
         """A new chat that begins with a system message."""
         return self._chat.dialogue(system)
 
-    def question(self, question: str, text: str | None) -> TokenPrompt:
-        """A single question about `text`, laid out [constant][text][question]."""
-        return self._chat.question(SUB_SYSTEM, question, text)
+    def prompts(self, asked: Sequence[Asked]) -> list[Prompt]:
+        """Make prompts of questions, whole blocks of the prefix cache up to a text's end."""
+        return list(self._chat.prompts(SUB_SYSTEM, asked, self.block))
+
+    def label_tokens(self, labels: Sequence[str]) -> tuple[tuple[int, ...], ...]:
+        """Each label's ids as a reply; one that others begin with ends with the end of turn."""
+        return self._labels(tuple(labels))
 
     def length(self, prompt: Prompt) -> int:
         """Length of a prompt in tokens."""
-        return len(self._ids(prompt))
+        return len(_packed(prompt))
 
     async def count_tokens(self, text: str) -> int:
         """Length of a text in tokens, counted in a thread."""
@@ -118,7 +133,7 @@ class VllmEngine:
         """
         from vllm.v1.engine.exceptions import EngineDeadError
 
-        ids = self._ids(request.prompt)
+        ids = _packed(request.prompt).ids()
         room = self.window - request.max_tokens
         if len(ids) > room:
             raise PromptTooLong(
@@ -136,6 +151,7 @@ class VllmEngine:
                 _sampling(request),
                 f"{self.name}-{next(self._numbers)}",
                 priority=int(request.priority),
+                data_parallel_rank=request.replica if self.replicas > 1 else None,
             ):
                 last = output
         except EngineDeadError as error:
@@ -150,20 +166,23 @@ class VllmEngine:
             )
         out = last.outputs[0]
         if out.finish_reason not in ("stop", "length"):
-            raise ModelError(f"{self.name} broke off a request ({out.finish_reason})")
+            raise ModelUnavailable(f"{self.name} broke off a request ({out.finish_reason})")
+        cached = int(last.num_cached_tokens or 0)
+        if request.only:
+            return _scored(out, request.only, len(ids), cached)
         finish: Finish = "stop" if out.finish_reason == "stop" else "length"
         return Generation(
             text=out.text,
             ids=tuple(out.token_ids),
             finish=finish,
             tokens_in=len(ids),
-            tokens_cached=int(last.num_cached_tokens or 0),
+            tokens_cached=cached,
             tokens_out=len(out.token_ids),
         )
 
     def cache_stats(self) -> CacheStats:
         """vLLM's own counters of the prefix cache."""
-        return CacheStats(self._meter.queried, self._meter.hit, self._capacity)
+        return CacheStats(self._meter.queried, self._meter.hit, self.capacity or 0)
 
     async def close(self) -> None:
         """Kill the engine's processes and let vLLM tidy up. Takes well under two seconds.
@@ -188,11 +207,6 @@ class VllmEngine:
         if healthy:
             self._log.unlink(missing_ok=True)
 
-    def _ids(self, prompt: Prompt) -> tuple[int, ...]:
-        if not isinstance(prompt, TokenPrompt):
-            raise ConfigError("a vLLM engine takes token prompts; make them with its own methods")
-        return prompt.ids
-
     def _check_alive(self) -> None:
         if self._closed:
             raise ModelError(f"{self.name}: the engine has been closed")
@@ -206,14 +220,34 @@ class VllmEngine:
         )
 
 
-def _tokens_input(ids: tuple[int, ...]) -> Any:
+def _packed(prompt: Prompt | Asked) -> TokenPrompt:
+    if not isinstance(prompt, TokenPrompt):
+        raise ConfigError("a vLLM engine takes token prompts; make them with its own methods")
+    return prompt
+
+
+def _tokens_input(ids: list[int]) -> Any:
     try:
         from vllm.inputs.engine import tokens_input
     except ImportError:  # before vLLM 0.30
         from vllm.inputs import TokensPrompt
 
-        return TokensPrompt(prompt_token_ids=list(ids))
-    return tokens_input(list(ids))
+        return TokensPrompt(prompt_token_ids=ids)
+    return tokens_input(ids)
+
+
+def _scored(out: Any, only: tuple[int, ...], tokens_in: int, cached: int) -> Generation:
+    scored = out.logprobs[0]
+    best = max(only, key=lambda one: scored[one].logprob)
+    return Generation(
+        text=scored[best].decoded_token or "",
+        ids=(best,),
+        finish="stop",
+        tokens_in=tokens_in,
+        tokens_cached=cached,
+        tokens_out=1,
+        logprobs=tuple(float(scored[one].logprob) for one in only),
+    )
 
 
 def _sampling(request: Request) -> Any:
@@ -221,6 +255,15 @@ def _sampling(request: Request) -> Any:
     from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
 
     shape = request.shape
+    if request.only:
+        # The likeliest of these ids is found by their scores. Having vLLM allow no others would
+        # make it copy a mask of the whole vocabulary for every request at every step.
+        return SamplingParams(
+            temperature=0.0,
+            max_tokens=1,
+            logprob_token_ids=list(request.only),
+            output_kind=RequestOutputKind.FINAL_ONLY,
+        )
     return SamplingParams(
         temperature=request.temperature,
         seed=request.seed,

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 from outcore import settings
-from outcore.config import Budget, DirectMode, Tier
+from outcore.config import Budget, DirectMode, Settings, Tier
 from outcore.live import LiveLine
 
 if TYPE_CHECKING:
@@ -38,6 +38,19 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument("--direct", choices=get_args(DirectMode), help="answer without a kernel")
     parser.add_argument("--sandbox", choices=get_args(Tier), help="isolation of the root's code")
     parser.add_argument("--encoding", help="encoding of the files (utf-8)")
+    for name, help_text in (
+        ("memo", "remember no replies, and use none remembered"),
+        ("speculate", "no dry run of cells to foresee their sub-calls"),
+    ):
+        parser.add_argument(
+            f"--no-{name}", dest=name, action="store_const", const=False, help=help_text
+        )
+    for name, help_text in (
+        ("depth", "levels of child runs (rlm_query) below the root's run"),
+        ("kernels", "child runs that have a kernel at once, on each level"),
+    ):
+        default = getattr(Settings(), name)
+        parser.add_argument(f"--{name}", type=int, metavar="N", help=f"{help_text} ({default})")
     parser.add_argument("--runs", type=Path, help="folder for the records of runs")
     for name, help_text in (
         ("turns", "most replies of the root"),
@@ -59,6 +72,10 @@ _FLAGS = (
     "direct",
     "sandbox",
     "encoding",
+    "memo",
+    "speculate",
+    "depth",
+    "kernels",
     "runs",
     "turns",
     "calls",

@@ -1,4 +1,4 @@
-"""The command line: `outcore ask | models | doctor`."""
+"""The command line: `outcore ask | models | memo | doctor`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import signal
 import sys
 from typing import TYPE_CHECKING
 
-from outcore import ask, doctor
+from outcore import ask, doctor, memo
 from outcore.errors import ConfigError, OutcoreError
 from outcore.version import __version__
 
@@ -75,6 +75,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     ask.add_parser(commands)
     models.add_parser(commands)
+    memo.add_parser(commands)
     doctor.add_parser(commands)
     return parser
 

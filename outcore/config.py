@@ -60,6 +60,11 @@ class Settings:
         direct: whether a context that fits the root's window is answered without a kernel.
         sandbox: isolation of the kernel; `auto` never means none.
         runs: folder that receives one folder per run.
+        memo: whether replies are remembered in `$OUTCORE_HOME/memo.db`, and taken from there.
+        speculate: whether a dry run of each cell foresees the sub-calls of its loops.
+        depth: levels of child runs below the root's run; at the last one `rlm_query` asks the
+            sub-LM instead.
+        kernels: child runs that have a kernel at once, on each level.
         encoding: of the context's files; None is UTF-8, and refuses files that look binary.
         budget: limits of one run.
     """
@@ -70,6 +75,10 @@ class Settings:
     direct: DirectMode = "auto"
     sandbox: Tier = "auto"
     runs: Path | None = None
+    memo: bool = True
+    speculate: bool = True
+    depth: int = 1
+    kernels: int = 4
     encoding: str | None = None
     budget: Budget = Budget()
 
@@ -80,6 +89,10 @@ class Settings:
                 raise ConfigError(
                     f"{name} is {value!r}; it can be one of: {', '.join(get_args(allowed))}"
                 )
+
+        for name, least in (("depth", 0), ("kernels", 1)):
+            if getattr(self, name) < least:
+                raise ConfigError(f"{name} is {getattr(self, name)}; it must be at least {least}")
 
     @property
     def runs_dir(self) -> Path:

@@ -5,10 +5,13 @@
     ├── BadContext           the text to be read is missing, empty or not text
     ├── WeightsError         weights are missing, incomplete or have the wrong hash
     ├── ModelError           an engine failed: died, out of memory, prompt too long
-    │   └── PromptTooLong    carries the numbers
+    │   ├── PromptTooLong    carries the numbers
+    │   ├── BadReply         a typed reply is no value of its type
+    │   └── ModelUnavailable it did not answer this time; another try may help
     ├── SandboxUnavailable   this machine can't isolate a kernel as asked
     ├── SandboxError         a kernel failed: died, out of memory, out of time
-    └── BudgetExceeded       a run has spent its calls, tokens or seconds
+    ├── BudgetExceeded       a run has spent its calls, tokens or seconds
+    └── IncompleteAnswer     a child run ended before it was sure; carries its best answer
 
 A message says what failed, where, and what to do about it. What a cell's own code raises
 is output for the root model, not an error of this tree.
@@ -18,9 +21,12 @@ from __future__ import annotations
 
 __all__ = [
     "BadContext",
+    "BadReply",
     "BudgetExceeded",
     "ConfigError",
+    "IncompleteAnswer",
     "ModelError",
+    "ModelUnavailable",
     "OutcoreError",
     "PromptTooLong",
     "SandboxError",
@@ -49,6 +55,10 @@ class ModelError(OutcoreError):
     """An engine failed: it died, ran out of memory, or can't serve the request."""
 
 
+class ModelUnavailable(ModelError):
+    """An engine did not answer this time: overloaded, restarting, a connection lost."""
+
+
 class PromptTooLong(ModelError):
     """A prompt and its answer don't fit the model's window.
 
@@ -63,6 +73,20 @@ class PromptTooLong(ModelError):
         self.room = room
 
 
+class BadReply(ModelError):
+    """A typed reply is no value of the type asked for; asked again, a model may do better.
+
+    Attributes:
+        cut: whether the reply was cut off at its longest.
+        tokens: its length in tokens where it was cut off, else 0.
+    """
+
+    def __init__(self, message: str, *, cut: bool = False, tokens: int = 0) -> None:
+        super().__init__(message)
+        self.cut = cut
+        self.tokens = tokens
+
+
 class SandboxUnavailable(OutcoreError):
     """This machine can't isolate a kernel as asked; the message holds the fix."""
 
@@ -73,3 +97,15 @@ class SandboxError(OutcoreError):
 
 class BudgetExceeded(OutcoreError):
     """A run has spent its share of calls, tokens or seconds."""
+
+
+class IncompleteAnswer(OutcoreError):
+    """A child run ended before its root was sure of the answer.
+
+    Attributes:
+        answer: the best it had; may be empty.
+    """
+
+    def __init__(self, message: str, *, answer: str) -> None:
+        super().__init__(message)
+        self.answer = answer

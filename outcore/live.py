@@ -58,13 +58,18 @@ class LiveLine:
             print("\r\x1b[K", end="", file=sys.stderr, flush=True)
 
     def _line(self, status: Status) -> str:
-        spending, batcher = status.spending, status.batcher
+        spending, batchers = status.spending, status.batchers
         if spending is None:
             return status.phase
         root, sub = spending.root, spending.sub
         calls = f"{spending.asked} calls"
-        if batcher is not None and batcher.traffic.running:
-            calls += f" ({batcher.traffic.running} running)"
+        running = batchers.sub.traffic.running if batchers is not None else 0
+        notes = [f"{running} running"] if running else []
+        notes += [f"{sub.remembered} remembered"] if sub.remembered else []
+        notes += [f"{sub.merged} merged"] if sub.merged else []
+        notes += [f"{sub.used} of {sub.speculated} foreseen"] if sub.speculated else []
+        if notes:
+            calls += f" ({', '.join(notes)})"
         tokens_in = root.tokens_in + sub.tokens_in
         cached = (root.tokens_cached + sub.tokens_cached) / max(1, tokens_in)
         written = root.tokens_out + sub.tokens_out

@@ -19,7 +19,14 @@ if TYPE_CHECKING:
 
 _FILE = "outcore.toml"
 _LIMITS = {field.name: type(getattr(Budget(), field.name)) for field in fields(Budget)}
-_TEXTS = tuple(field.name for field in fields(Settings) if field.name not in ("runs", "budget"))
+_SWITCHES = tuple(field.name for field in fields(Settings) if isinstance(field.default, bool))
+_COUNTS = tuple(field.name for field in fields(Settings) if type(field.default) is int)
+_TEXTS = tuple(
+    field.name
+    for field in fields(Settings)
+    if field.name not in ("runs", "budget", *_SWITCHES, *_COUNTS)
+)
+_NAMES = (*_TEXTS, *_SWITCHES, *_COUNTS, "runs", *_LIMITS)
 
 
 def load(flags: Mapping[str, Any], environment: Mapping[str, str] = os.environ) -> Settings:
@@ -29,7 +36,7 @@ def load(flags: Mapping[str, Any], environment: Mapping[str, str] = os.environ) 
         ConfigError: a value can't be used; it names the place it came from.
     """
     given = {name: value for name, value in flags.items() if value is not None}
-    for name in (*_TEXTS, "runs", *_LIMITS):
+    for name in _NAMES:
         if name not in given and (text := environment.get(f"OUTCORE_{name.upper()}")):
             given[name] = _read(name, text, f"OUTCORE_{name.upper()}")
     for name, value in _file().items():
@@ -41,7 +48,13 @@ def load(flags: Mapping[str, Any], environment: Mapping[str, str] = os.environ) 
 
 
 def _read(name: str, value: Any, where: str) -> Any:
-    wanted = _LIMITS.get(name)
+    if name in _SWITCHES:
+        if str(value).lower() in ("1", "true", "yes", "on"):
+            return True
+        if str(value).lower() in ("0", "false", "no", "off"):
+            return False
+        raise ConfigError(f"{where}: {name} must be true or false, not {value!r}")
+    wanted = int if name in _COUNTS else _LIMITS.get(name)
     if wanted is None:
         if isinstance(value, str):
             return value
@@ -62,10 +75,9 @@ def _file() -> dict[str, Any]:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ConfigError(f"{path} can't be read: {error}") from error
-    known = {*_TEXTS, "runs", *_LIMITS}
-    if unknown := sorted(set(table) - known):
+    if unknown := sorted(set(table) - set(_NAMES)):
         raise ConfigError(
-            f"{path}: unknown setting {unknown[0]!r}; there are: {', '.join(sorted(known))}"
+            f"{path}: unknown setting {unknown[0]!r}; there are: {', '.join(sorted(_NAMES))}"
         )
     found = {name: _read(name, value, str(path)) for name, value in table.items()}
     if path == Path(_FILE):

@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from outcore.errors import PromptTooLong
-from outcore.models.engine import CacheStats, ChatPrompt, Generation, Message, Prompt, Request
+from outcore.models.engine import (
+    Asked,
+    CacheStats,
+    ChatPrompt,
+    Engine,
+    Generation,
+    Message,
+    Prompt,
+    Request,
+)
 from outcore.models.http_engine import MessageDialogue
 
 Reply = str | Exception | Callable[[Request], str]
@@ -17,6 +27,11 @@ def said(request: Request) -> str:
     """The messages of a request as one text."""
     assert isinstance(request.prompt, ChatPrompt)
     return "\n".join(message.content for message in request.prompt.messages)
+
+
+def prompt_of(engine: Engine, question: str, text: str | None = None) -> Any:
+    """The prompt of one question, as an engine makes it."""
+    return engine.prompts([Asked(question, text)])[0]
 
 
 def words(text: str) -> int:
@@ -33,7 +48,11 @@ class ScriptedEngine:
     replies: Iterable[Reply]
     name: str = "scripted"
     window: int = 32_768
+    digest: str | None = None
     in_flight: int = 64
+    capacity: int | None = None
+    block: int = 16
+    replicas: int = 1
     seconds: float = 0.0
     asked: list[Request] = field(default_factory=list)
     closed: bool = False
@@ -44,11 +63,17 @@ class ScriptedEngine:
     def dialogue(self, system: str) -> MessageDialogue:
         return MessageDialogue([Message("system", system)])
 
+    def prompts(self, asked: Sequence[Asked]) -> list[Prompt]:
+        return [self.question(one.question, one.text) for one in asked]
+
     def question(self, question: str, text: str | None) -> ChatPrompt:
         content = question if text is None else f"{text}\n\n{question}"
         return ChatPrompt((Message("system", "sub"), Message("user", content)))
 
-    def length(self, prompt: Prompt) -> int:
+    def label_tokens(self, labels: Sequence[str]) -> tuple[tuple[int, ...], ...] | None:
+        return None
+
+    def length(self, prompt: Prompt | Asked) -> int:
         assert isinstance(prompt, ChatPrompt)
         return sum(words(message.content) for message in prompt.messages)
 

@@ -1,57 +1,16 @@
-"""Batcher, budget, trajectory, settings: the small parts of a run, each alone."""
+"""Budget, trajectory, settings: the small parts of a run, each alone."""
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 
 import pytest
-from scripted import ScriptedEngine
 
 from outcore import settings
 from outcore.config import Budget, Settings
-from outcore.engine.batcher import Batcher
 from outcore.engine.budget import Spending
 from outcore.engine.trajectory import Trajectory, read
-from outcore.errors import BudgetExceeded, ConfigError, ModelError, OutcoreError
-from outcore.models.engine import Request
-
-
-def request(engine: ScriptedEngine, text: str = "hello") -> Request:
-    return Request(engine.question(text, None), 10)
-
-
-async def test_batcher_admits_no_more_than_the_engine_orders_well() -> None:
-    engine = ScriptedEngine(["ok"], in_flight=8, seconds=0.01)
-    batcher = Batcher(engine)
-    done = await asyncio.gather(*(batcher.submit(request(engine)) for _ in range(50)))
-    assert [one.text for one in done] == ["ok"] * 50
-    assert batcher.traffic.peak == 8
-    assert batcher.traffic.finished == 50
-    assert (batcher.traffic.running, batcher.traffic.waiting) == (0, 0)
-
-
-async def test_one_failed_call_fails_alone() -> None:
-    engine = ScriptedEngine([ModelError("bad"), "ok"], in_flight=1)
-    batcher = Batcher(engine)
-    first, second = await asyncio.gather(
-        batcher.submit(request(engine)), batcher.submit(request(engine)), return_exceptions=True
-    )
-    assert isinstance(first, ModelError)
-    assert not isinstance(second, BaseException)
-    assert (batcher.traffic.failed, batcher.traffic.finished) == (1, 1)
-
-
-async def test_cancelled_call_gives_its_place_back() -> None:
-    engine = ScriptedEngine(["ok"], in_flight=1, seconds=30)
-    batcher = Batcher(engine)
-    tasks = [asyncio.create_task(batcher.submit(request(engine))) for _ in range(2)]
-    await asyncio.sleep(0.05)
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
-    engine.seconds = 0
-    assert (await asyncio.wait_for(batcher.submit(request(engine)), 5)).text == "ok"
+from outcore.errors import BudgetExceeded, ConfigError, OutcoreError
 
 
 def test_spending_tells_which_limit_is_reached() -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from aiohttp import web
+from scripted import prompt_of
 
 from outcore.errors import ConfigError, ModelError, PromptTooLong
 from outcore.models.engine import Request
@@ -75,7 +76,7 @@ async def test_answers_and_counts() -> None:
     async with server() as (address, bodies):
         engine = await HttpEngine.connect(address)
         assert (engine.name, engine.window) == ("served", 4096)
-        got = await engine.generate(Request(engine.question("Who?", "Ann."), 20, stop=("\n```",)))
+        got = await engine.generate(Request(prompt_of(engine, "Who?", "Ann."), 20, stop=("\n```",)))
         assert (got.text, got.tokens_in, got.tokens_cached, got.tokens_out) == ("hello", 12, 8, 3)
         assert bodies[0]["messages"][-1] == {"role": "user", "content": "Ann.\n\nWho?"}
         assert bodies[0]["stop"] == ["\n```"]
@@ -101,7 +102,7 @@ async def test_dialogue_grows_and_starts_the_reply() -> None:
 async def test_typed_requests() -> None:
     async with server() as (address, bodies):
         engine = await HttpEngine.connect(address)
-        prompt = engine.question("?", None)
+        prompt = prompt_of(engine, "?")
         await engine.generate(Request(prompt, 5, shape=Shape.of({"type": "object"}, None)))
         await engine.generate(Request(prompt, 5, shape=Shape.of(None, ["a", "b"])))
         assert bodies[0]["response_format"]["json_schema"]["schema"] == {"type": "object"}
@@ -117,7 +118,7 @@ async def test_typed_requests() -> None:
 async def test_no_content_is_an_empty_reply() -> None:
     async with server(completion(None)) as (address, _):
         engine = await HttpEngine.connect(address)
-        assert (await engine.generate(Request(engine.question("?", None), 5))).text == ""
+        assert (await engine.generate(Request(prompt_of(engine, "?"), 5))).text == ""
         await engine.close()
 
 
@@ -139,7 +140,7 @@ async def test_bad_answers_are_told(reply: Any, error: type[Exception], match: s
     async with server(reply) as (address, _):
         engine = await HttpEngine.connect(address)
         with pytest.raises(error, match=match):
-            await engine.generate(Request(engine.question("?", None), 5))
+            await engine.generate(Request(prompt_of(engine, "?"), 5))
         await engine.close()
 
 
@@ -147,7 +148,7 @@ async def test_server_that_goes_away_is_an_error() -> None:
     async with server() as (address, _):
         engine = await HttpEngine.connect(address)
     with pytest.raises(ModelError, match="does not answer"):
-        await engine.generate(Request(engine.question("?", None), 5))
+        await engine.generate(Request(prompt_of(engine, "?"), 5))
     await engine.close()
 
 
@@ -191,7 +192,7 @@ async def test_cancelling_closes_the_request() -> None:
 
     async with server(slow) as (address, bodies):
         engine = await HttpEngine.connect(address)
-        task = asyncio.create_task(engine.generate(Request(engine.question("?", None), 5)))
+        task = asyncio.create_task(engine.generate(Request(prompt_of(engine, "?"), 5)))
         while not bodies:
             await asyncio.sleep(0.01)
         task.cancel()

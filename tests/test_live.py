@@ -9,6 +9,7 @@ import pytest
 from scripted import ScriptedEngine
 
 from outcore.config import Budget, Settings
+from outcore.engine.batcher import Batcher, Batchers
 from outcore.engine.budget import Spending
 from outcore.engine.corpus import stage
 from outcore.engine.question import Question
@@ -89,18 +90,19 @@ async def test_from_asyncio(rlm: RLM) -> None:
 
 def with_cell(rlm: RLM, code: str, context: str, folder: Path) -> Completion:
     """Run one cell as a root would, against the real sub-LM."""
-    served, batcher = rlm._loop.run(rlm._models())
+    served, batchers = rlm._loop.run(rlm._models())
     root = ScriptedEngine([f"```repl\n{code}\n```"])
     trajectory = Trajectory(folder / "run")
     question = Question(
         text="?",
         corpus=stage(context, folder / "context"),
         served=Served(root, served.sub, "coder"),
-        batcher=batcher,
+        batchers=Batchers(Batcher(root), batchers.sub),
         settings=Settings(direct="never"),
         spending=Spending(Budget(turns=1)),
         trajectory=trajectory,
         phase=lambda _: None,
+        pool=rlm._pool,
     )
     try:
         return rlm._loop.run(question.answer())

@@ -9,12 +9,13 @@ import pytest
 from scripted import ScriptedEngine, said
 
 from outcore.config import Budget, Settings
-from outcore.engine.batcher import Batcher
+from outcore.engine.batcher import Batchers
 from outcore.engine.budget import Spending
 from outcore.engine.corpus import stage
 from outcore.engine.question import Question
 from outcore.engine.trajectory import Trajectory, read
 from outcore.errors import ConfigError, ModelError
+from outcore.kernel_sandbox import Pool
 from outcore.models.serve import Served
 
 if TYPE_CHECKING:
@@ -60,16 +61,18 @@ async def ask(
         text="Who keeps the lighthouse of Vardo?",
         corpus=corpus,
         served=Served(root, below, profile),
-        batcher=Batcher(below),
+        batchers=Batchers.of(root, below, None),
         settings=chosen,
         spending=Spending(budget or Budget()),
         trajectory=trajectory,
         phase=lambda _: None,
+        pool=Pool(tmp_path / "pool", chosen.kernels),
     )
     try:
         return Asked(await question.answer(), root, below)
     finally:
         trajectory.close()
+        await question.pool.close()
 
 
 def cell(code: str, language: str = "repl") -> str:
@@ -195,7 +198,7 @@ async def test_tokens_end_a_batch_that_was_already_made(tmp_path: Path) -> None:
     asked = await ask(
         tmp_path,
         cell(
-            "got = llm_query_batched(['w ' * 300] * 400, return_exceptions=True)\n"
+            "got = llm_query_batched([f'{n} ' + 'w ' * 299 for n in range(400)], return_exceptions=True)\n"
             "done(str(sum(isinstance(one, str) for one in got)))"
         ),
         budget=Budget(tokens=20_000),

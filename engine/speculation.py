@@ -1,0 +1,130 @@
+"""Guesses: calls that a dry run of the cell foresaw, started before the code makes them.
+
+What a guess costs is compute that the run pays for; what it gains is that a loop of calls
+takes as long as a batch. The kernel's side is `inside/rehearsal.py`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from outcore.engine.identity import identity
+from outcore.models.engine import Priority
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from outcore.engine.batcher import Batcher
+    from outcore.engine.budget import Spending
+    from outcore.models.engine import Generation, Request
+
+
+@dataclass(slots=True, eq=False)
+class _Guess:
+    """One call that may be made.
+
+    Attributes:
+        task: answers it.
+        started: whether it is out of the queue.
+        used: whether the code has made it.
+    """
+
+    task: asyncio.Task[Generation] = field(init=False)
+    started: bool = False
+    used: bool = False
+
+
+class Speculation:
+    """The guesses of one cell.
+
+    Args:
+        batcher: the way to the sub-LM.
+        spending: the run's account; guesses are charged for the tokens they cost.
+    """
+
+    def __init__(self, batcher: Batcher, spending: Spending) -> None:
+        self._batcher = batcher
+        self._spending = spending
+        self._usage = spending.sub
+        self._guesses: dict[bytes, _Guess] = {}
+        self._unknown = 0
+
+    def foresee(self, requests: Sequence[Request | None]) -> int:
+        """Start what a dry run foresaw; returns how many calls that is.
+
+        Args:
+            requests: in program order; None for a call whose prompt hangs on an answer.
+        """
+        left = self._spending.calls_left
+        started = 0
+        for request in requests:
+            if request is None:
+                self._unknown += 1
+                continue
+            key = identity("", request)
+            if key is None or key in self._guesses or len(self._guesses) >= left:
+                continue
+            guess = self._guesses[key] = _Guess()
+            guess.task = asyncio.create_task(self._answer(guess, request))
+            guess.task.add_done_callback(_heard)
+            started += 1
+        self._usage.speculated += started
+        return started
+
+    async def claim(self, request: Request) -> Generation | None:
+        """The answer to a call that was foreseen; None for any other, and for one that failed.
+
+        A call that nothing foresaw means that the program took another way than the dry run:
+        what has not been started by then is dropped.
+        """
+        key = identity("", request)
+        guess = self._guesses.get(key) if key is not None else None
+        if guess is None:
+            if self._unknown:
+                self._unknown -= 1
+            else:
+                self._drop_waiting()
+            return None
+        if not guess.used:
+            guess.used = True
+            self._usage.used += 1
+        if not guess.task.done():
+            self._batcher.urge(request)
+            await asyncio.wait({guess.task})
+        if guess.task.cancelled() or guess.task.exception() is not None:
+            return None
+        generation = guess.task.result()
+        self._usage.remembered += generation.origin == "memo"
+        return replace(generation, origin="memo" if generation.origin == "memo" else "guess")
+
+    def end(self) -> None:
+        """The cell has ended: stop what it has not waited for."""
+        for guess in self._guesses.values():
+            self._usage.wasted += not guess.used
+            guess.task.cancel()
+        self._guesses.clear()
+        self._unknown = 0
+
+    def _drop_waiting(self) -> None:
+        for guess in self._guesses.values():
+            if not guess.started and not guess.used:
+                guess.task.cancel()
+
+    async def _answer(self, guess: _Guess, request: Request) -> Generation:
+        def admit() -> None:
+            guess.started = True
+            self._spending.check_call()
+
+        generation = await self._batcher.submit(
+            replace(request, priority=Priority.SPECULATION), self._usage, admit, guess=True
+        )
+        self._usage.spend(generation)
+        return generation
+
+
+def _heard(task: asyncio.Task[Generation]) -> None:
+    # A guess that fails is nobody's error until the code makes the call itself.
+    if not task.cancelled():
+        task.exception()
