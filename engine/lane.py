@@ -82,7 +82,8 @@ class Lane:
             await ticket.turn
         except asyncio.CancelledError:
             if ticket.turn.cancelled():
-                self._remove(ticket)
+                if ticket.waits:
+                    self._remove(ticket)
                 self.backlog -= ticket.cost
             else:
                 self.leave(ticket)
@@ -90,7 +91,7 @@ class Lane:
 
     def urge(self, ticket: Ticket, priority: Priority) -> None:
         """Move a ticket that still waits to a more urgent line."""
-        if ticket.turn.done():
+        if not ticket.waits or ticket.turn.done():
             return
         self._remove(ticket)
         ticket.priority = priority
@@ -143,6 +144,9 @@ class Lane:
             lines = self._lines[priority]
             while lines:
                 ticket = self._choose(lines)
+                if ticket.turn.cancelled():
+                    self._remove(ticket)  # its task has not come round to it yet
+                    continue
                 if priority is not Priority.ROOT and not self._fits(ticket):
                     break
                 self._admit(ticket, lines[ticket.usage])

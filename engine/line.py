@@ -40,6 +40,7 @@ class Ticket:
         entered: clock when it came.
         turn: resolves when it may go.
         group: what it shares with others, packed ids or text; set by the line.
+        waits: whether it stands in a line.
     """
 
     usage: Usage
@@ -51,6 +52,7 @@ class Ticket:
     entered: float
     turn: asyncio.Future[None]
     group: bytes = field(default=b"")
+    waits: bool = False
 
     @property
     def shared(self) -> int:
@@ -86,11 +88,13 @@ class Line:
         else:
             waiting.append(ticket)
         self._count += 1
+        ticket.waits = True
 
     def remove(self, ticket: Ticket) -> None:
         """Take a ticket out that waits here."""
         waiting = self._groups[ticket.group]
         waiting.remove(ticket)
+        ticket.waits = False
         self._count -= 1
         if not waiting:
             self._close(ticket.group)
