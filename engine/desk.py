@@ -82,7 +82,7 @@ class Desk:
         return await self.sub_calls.ask(params)
 
     async def _speculate(self, params: dict[str, Any]) -> dict[str, Any]:
-        return {"started": self.sub_calls.foresee(params.get("calls"))}
+        return {"started": await self.sub_calls.foresee(params.get("calls"))}
 
     async def _rlm_query(self, params: dict[str, Any]) -> Any:
         task = Task.read(params)

@@ -6,19 +6,25 @@ and no more than the run's budget can be had.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import time
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from outcore.engine.labels import Ballot, ballot
 from outcore.engine.speculation import Speculation
 from outcore.errors import ConfigError, OutcoreError
 from outcore.models.engine import Asked, Priority, Request
 from outcore.models.typed import Shape
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from outcore.engine.batcher import Batcher
     from outcore.engine.budget import Spending
+    from outcore.models.engine import Generation
 
 _SHOWN_QUESTION = 200
 _SHOWN_REPLY = 500
@@ -26,16 +32,19 @@ _SHOWN_REPLY = 500
 
 @dataclass(frozen=True, slots=True)
 class _SubCall:
-    """A call as it was asked for."""
+    """A call as it was asked for, and what answers it.
 
-    asked: Asked
-    shape: Shape | None
-    max_tokens: int
+    Attributes:
+        question: as the code put it.
+        text: what it is about, if that came apart.
+        requests: what the batcher gets, all at once: one, or several that score labels.
+        read: makes the call's answer of what they came to.
+    """
 
-    @property
-    def request(self) -> Request:
-        """What the batcher gets."""
-        return Request(self.asked, self.max_tokens, shape=self.shape, priority=Priority.SUB_CALL)
+    question: str
+    text: str | None
+    requests: tuple[Request, ...]
+    read: Callable[[Sequence[Generation]], Any]
 
 
 class SubCalls:
@@ -56,6 +65,7 @@ class SubCalls:
         self._spending = spending
         self._max_tokens = max_tokens
         self._speculation = Speculation(batcher, spending)
+        self._cell = 0
 
     async def ask(self, params: dict[str, Any]) -> Any:
         """Answer one call.
@@ -63,35 +73,30 @@ class SubCalls:
         Raises:
             OutcoreError: it can't be made, or failed; the message goes to the code that asked.
         """
-        call = self._read(params)
+        call = await self._read_apart(params) if _typed(params) else self._read(params)
         self._spending.charge_call()
+        entry = _entry(call)
+        self.log.append(entry)
         began = time.monotonic()
         try:
-            generation = await self._speculation.claim(call.request)
-            if generation is None:
-                generation = await self._batcher.submit(
-                    call.request, self._spending.sub, self._spending.check_call
-                )
+            if len(call.requests) == 1:
+                generations = [await self._generate(call.requests[0])]
+            else:
+                generations = await asyncio.gather(*map(self._generate, call.requests))
+            answer = call.read(generations)
         except OutcoreError as error:
-            self.log.append(_entry(call) | {"error": f"{type(error).__name__}: {error}"})
+            entry["error"] = f"{type(error).__name__}: {error}"
             raise
-        self._spending.sub.add(generation)
-        self.log.append(
-            _entry(call)
-            | {
-                "origin": generation.origin,
-                "tokens_in": generation.tokens_in,
-                "tokens_cached": generation.tokens_cached,
-                "tokens_out": generation.tokens_out,
-                "seconds": round(time.monotonic() - began, 3),
-                "reply": generation.text[:_SHOWN_REPLY],
-            }
-        )
-        if call.shape is not None:
-            return call.shape.read(generation.text, cut=generation.finish == "length")
-        return generation.text
+        finally:
+            entry["seconds"] = round(time.monotonic() - began, 3)
+        self._spending.sub.calls += 1
+        entry["origin"] = generations[0].origin
+        for name in ("tokens_in", "tokens_cached", "tokens_out"):
+            entry[name] = sum(getattr(one, name) for one in generations)
+        entry["reply"] = generations[0].text[:_SHOWN_REPLY]
+        return answer
 
-    def foresee(self, calls: Any) -> int:
+    async def foresee(self, calls: Any) -> int:
         """Start calls that a dry run foresaw; returns how many.
 
         Args:
@@ -102,31 +107,77 @@ class SubCalls:
         """
         if not isinstance(calls, list):
             raise ConfigError("calls must be a list")
+        cell = self._cell
         requests: list[Request | None] = []
         for params in calls:
             try:
-                requests.append(self._read(params).request if isinstance(params, dict) else None)
+                if not isinstance(params, dict):
+                    requests.append(None)
+                elif _typed(params):
+                    requests += (await self._read_apart(params)).requests
+                else:
+                    requests += self._read(params).requests
             except ConfigError:
                 # The code hears of it when it makes the call.
                 requests.append(None)
-        return self._speculation.foresee(requests)
+        # Making grammars takes time, and the cell may have ended in it.
+        return self._speculation.foresee(requests) if cell == self._cell else 0
 
     def end_cell(self) -> list[dict[str, Any]]:
         """Drop the guesses that the cell has not used; returns the log since the last cell."""
+        self._cell += 1
         self._speculation.end()
         taken, self.log = self.log, []
         return taken
 
+    async def _generate(self, request: Request) -> Generation:
+        generation = await self._speculation.claim(request)
+        if generation is None:
+            spending = self._spending
+            generation = await self._batcher.submit(request, spending.sub, spending.check_call)
+        self._spending.sub.spend(generation)
+        return generation
+
+    async def _read_apart(self, params: dict[str, Any]) -> _SubCall:
+        # A grammar can take seconds to make.
+        return await asyncio.to_thread(self._read, params)
+
     def _read(self, params: dict[str, Any]) -> _SubCall:
         question = text_of(params, "prompt")
         text = text_of(params, "text") if params.get("text") is not None else None
-        shape = Shape.of(params.get("schema"), params.get("choices"))
         max_tokens = params.get("max_tokens") or self._max_tokens
         if type(max_tokens) is not int or max_tokens < 1:
             raise ConfigError(
                 f"max_tokens is {max_tokens!r:.50}; it must be a whole number above 0"
             )
-        return _SubCall(Asked(question, text), shape, max_tokens)
+        shape = Shape.of(params.get("schema"), params.get("choices"))
+        asked = Asked(question if shape is None else shape.told(question), text)
+        request = Request(asked, max_tokens, shape=shape, priority=Priority.SUB_CALL)
+        if shape is None:
+            return _SubCall(question, text, (request,), _text_of_reply)
+        if not shape.choices:
+            return _SubCall(question, text, (request,), partial(_value, shape))
+        scores = params.get("scores") is True
+        cast = ballot(self._batcher.engine, request, shape.choices, scores=scores)
+        return _SubCall(question, text, cast.requests, partial(_choice, cast))
+
+
+def _typed(params: dict[str, Any]) -> bool:
+    return params.get("schema") is not None or params.get("choices") is not None
+
+
+def _text_of_reply(generations: Sequence[Generation]) -> str:
+    return generations[0].text
+
+
+def _value(shape: Shape, generations: Sequence[Generation]) -> Any:
+    [reply] = generations
+    return shape.read(reply.text, cut=reply.finish == "length", tokens=reply.tokens_out)
+
+
+def _choice(cast: Ballot, generations: Sequence[Generation]) -> Any:
+    label, scores = cast.decide(generations)
+    return label if scores is None else {"value": label, "scores": scores}
 
 
 def text_of(params: dict[str, Any], name: str) -> str:
@@ -143,10 +194,9 @@ def text_of(params: dict[str, Any], name: str) -> str:
 
 
 def _entry(call: _SubCall) -> dict[str, Any]:
-    question, text = call.asked.question, call.asked.text
-    data = f"{text or ''}\0{question}".encode()
+    data = f"{call.text or ''}\0{call.question}".encode()
     return {
-        "question": question[:_SHOWN_QUESTION],
+        "question": call.question[:_SHOWN_QUESTION],
         "digest": hashlib.sha256(data).hexdigest()[:16],
-        "chars": len(question) + len(text or ""),
+        "chars": len(call.question) + len(call.text or ""),
     }

@@ -139,7 +139,7 @@ async def test_typed_sub_calls(tmp_path: Path) -> None:
             "{'type': 'integer'}}})\ny = llm_query('?', choices=['yes', 'no'])\n"
             "done(f'{x[\"n\"] + 1} {y}')"
         ),
-        sub=['{"n": 41}', "yes"],
+        sub=[lambda request: "yes" if request.shape.choices else '{"n": 41}'],
     )
     assert asked.completion.answer == "42 yes"
 

@@ -93,7 +93,7 @@ class Book:
     def over(self, sub_calls: SubCalls) -> Any:
         async def handle(op: str, params: dict[str, Any]) -> Any:
             if op == "speculate":
-                return {"started": sub_calls.foresee(params.get("calls"))}
+                return {"started": await sub_calls.foresee(params.get("calls"))}
             if op == "answer":
                 return {"missing": []}
             self.begun += 1
