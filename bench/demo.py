@@ -47,7 +47,8 @@ def main() -> int:
     truth = expected(folder)
     print(f"corpus:   {folder}\nquestion: {QUESTION}", file=sys.stderr)
     begun = time.monotonic()
-    rlm = RLM(progress=on_stderr())
+    # Asked again, a question is answered from the memo; here the models are to be seen at work.
+    rlm = RLM(progress=on_stderr(), memo=False)
     try:
         with LiveLine(lambda: rlm.status):
             completion = rlm.completion(folder, QUESTION)

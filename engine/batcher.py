@@ -27,7 +27,7 @@ from outcore.models.engine import Asked
 
 if TYPE_CHECKING:
     from outcore.engine.memo import Memo
-    from outcore.models.engine import Engine, Generation, Request
+    from outcore.models.engine import Engine, Generation, Priority, Request
 
 # Seconds before an engine that did not answer is asked again.
 _RETRIES = (0.25, 1.0)
@@ -86,6 +86,7 @@ class Batcher:
         usage: Usage | None = None,
         admit: Admit = _free,
         *,
+        key: bytes | None = None,
         guess: bool = False,
     ) -> Generation:
         """Answer one request. Cancelling it takes it out of the engine if no one else waits.
@@ -95,13 +96,14 @@ class Batcher:
             usage: counters of the run that asks, which also stand for it where runs take turns.
             admit: is called when the request's turn has come; what it raises ends the request.
                 Much may have been spent since the call was made.
+            key: its `identity`, where the caller has it already.
             guess: whether nobody has asked for it yet; see `Speculation`.
 
         Raises:
             ModelError: as `Engine.generate`; the other requests are not touched.
         """
         usage = Usage() if usage is None else usage
-        key = identity(self.engine.digest or "", request)
+        key = key or self.identity(request)
         flight = self._flights.get(key) if key is not None else None
         if flight is None:
             flight = Flight(request.priority)
@@ -110,11 +112,15 @@ class Batcher:
             flight.task = asyncio.create_task(self._fly(flight, key, request, usage))
         return await flight.join(usage, admit, request.priority, guess=guess)
 
-    def urge(self, request: Request) -> None:
-        """Let a request that is under way go as early as this one's priority allows."""
-        flight = self._flights.get(identity(self.engine.digest or "", request) or b"")
+    def identity(self, request: Request) -> bytes | None:
+        """What it has in common with equal requests; None for a reply left to chance."""
+        return identity(self.engine.digest or "", request)
+
+    def urge(self, key: bytes, priority: Priority) -> None:
+        """Let a request that is under way go as early as a priority allows."""
+        flight = self._flights.get(key)
         if flight is not None:
-            flight.urge(request.priority)
+            flight.urge(priority)
 
     def close(self) -> None:
         """End the threads. The engine stays."""

@@ -31,8 +31,8 @@ _FOUND = (
 _AT_ONCE = 250
 # Bounds what one transaction evicts, which matters only where the cap was lowered.
 _EVICTIONS = 500
-_CLEARED_AT_ONCE = 5_000
-_VACUUMED_AT_ONCE = 2_000
+# This part of the cap is left free for what is written next, so that the file need not grow.
+_SPARE = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +97,7 @@ class MemoFile:
         return self._database.run(self._stats)
 
     def clear(self) -> int:
-        """Forget all that is here now, in small steps that let others in; returns how many."""
+        """Forget all that is here, and give the disk back; returns how many entries went."""
         return self._database.run(self._clear)
 
     def close(self) -> None:
@@ -145,15 +145,18 @@ class MemoFile:
                 f"INSERT OR REPLACE INTO entry (used, key, value) VALUES {values}",  # noqa: S608
                 [item for n, row in enumerate(chunk, start + 1) for item in (n, *row)],
             )
-        self._evict(connection)
+        excess = self._evict(connection)
         execute("COMMIT")
         self._touched.clear()
+        if excess > 0:
+            _vacuum(connection, excess)
 
-    def _evict(self, connection: sqlite3.Connection) -> None:
+    def _evict(self, connection: sqlite3.Connection) -> int:
+        """Make room; returns by how many pages, free ones now, the file is still too large."""
         pages, free, page = connection.execute(_SIZES).fetchone()
-        room = self._cap // page
+        most = self._cap // page
         for _ in range(_EVICTIONS):
-            if pages - free <= room:
+            if pages - free <= most - most // _SPARE:
                 break
             gone = connection.execute(
                 "DELETE FROM entry WHERE id IN (SELECT id FROM entry ORDER BY used LIMIT ?)",
@@ -161,9 +164,8 @@ class MemoFile:
             )
             if gone.rowcount == 0:
                 break
-            pages, free, _page = connection.execute(_SIZES).fetchone()
-        if pages > room:
-            _vacuum(connection, pages - room)
+            pages, free, _ = connection.execute(_SIZES).fetchone()
+        return int(pages - most)
 
     def _stats(self, connection: sqlite3.Connection) -> MemoStats:
         (entries,) = connection.execute("SELECT count(*) FROM entry").fetchone()
@@ -171,24 +173,14 @@ class MemoFile:
         return MemoStats(entries, pages * page, self._cap)
 
     def _clear(self, connection: sqlite3.Connection) -> int:
-        (last,) = connection.execute("SELECT coalesce(max(id), 0) FROM entry").fetchone()
-        total = 0
-        while True:
-            gone = connection.execute(
-                "DELETE FROM entry WHERE id IN (SELECT id FROM entry WHERE id <= ? LIMIT ?)",
-                (last, _CLEARED_AT_ONCE),
-            )
-            if gone.rowcount == 0:
-                break
-            total += gone.rowcount
-        _, free, _ = connection.execute(_SIZES).fetchone()
-        for _ in range(0, free, _VACUUMED_AT_ONCE):
-            _vacuum(connection, _VACUUMED_AT_ONCE)
+        # Without a condition, SQLite lets go of whole pages and looks at no row.
+        total = connection.execute("DELETE FROM entry").rowcount
+        connection.execute("VACUUM")
         # Gives the disk back; where another process is reading, SQLite does it later.
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         return total
 
 
 def _vacuum(connection: sqlite3.Connection, pages: int) -> None:
-    # It gives pages back one by one, as its rows are fetched.
-    connection.execute(f"PRAGMA incremental_vacuum({pages})").fetchall()
+    # `execute` would give back one page alone.
+    connection.executescript(f"PRAGMA incremental_vacuum({pages})")

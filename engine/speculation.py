@@ -10,7 +10,6 @@ import asyncio
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from outcore.engine.identity import identity
 from outcore.models.engine import Priority
 
 if TYPE_CHECKING:
@@ -49,6 +48,7 @@ class Speculation:
         self._spending = spending
         self._usage = spending.sub
         self._guesses: dict[bytes, _Guess] = {}
+        self._made: set[bytes] = set()
         self._unknown = 0
 
     def foresee(self, requests: Sequence[Request | None]) -> int:
@@ -63,24 +63,29 @@ class Speculation:
             if request is None:
                 self._unknown += 1
                 continue
-            key = identity("", request)
-            if key is None or key in self._guesses or len(self._guesses) >= left:
-                continue
+            key = self._batcher.identity(request)
+            if key is None or key in self._guesses or key in self._made:
+                continue  # a fast engine has answered the first calls before the dry run is over
+            if len(self._guesses) >= left:
+                break
             guess = self._guesses[key] = _Guess()
-            guess.task = asyncio.create_task(self._answer(guess, request))
+            guess.task = asyncio.create_task(self._answer(guess, key, request))
             guess.task.add_done_callback(_heard)
             started += 1
         self._usage.speculated += started
         return started
 
-    async def claim(self, request: Request) -> Generation | None:
+    async def claim(self, key: bytes) -> Generation | None:
         """The answer to a call that was foreseen; None for any other, and for one that failed.
 
         A call that nothing foresaw means that the program took another way than the dry run:
         what has not been started by then is dropped.
+
+        Args:
+            key: the call's identity.
         """
-        key = identity("", request)
-        guess = self._guesses.get(key) if key is not None else None
+        guess = self._guesses.get(key)
+        self._made.add(key)
         if guess is None:
             if self._unknown:
                 self._unknown -= 1
@@ -91,7 +96,7 @@ class Speculation:
             guess.used = True
             self._usage.used += 1
         if not guess.task.done():
-            self._batcher.urge(request)
+            self._batcher.urge(key, Priority.SUB_CALL)
             await asyncio.wait({guess.task})
         if guess.task.cancelled() or guess.task.exception() is not None:
             return None
@@ -105,6 +110,7 @@ class Speculation:
             self._usage.wasted += not guess.used
             guess.task.cancel()
         self._guesses.clear()
+        self._made.clear()
         self._unknown = 0
 
     def _drop_waiting(self) -> None:
@@ -112,13 +118,17 @@ class Speculation:
             if not guess.started and not guess.used:
                 guess.task.cancel()
 
-    async def _answer(self, guess: _Guess, request: Request) -> Generation:
+    async def _answer(self, guess: _Guess, key: bytes, request: Request) -> Generation:
         def admit() -> None:
             guess.started = True
             self._spending.check_call()
 
         generation = await self._batcher.submit(
-            replace(request, priority=Priority.SPECULATION), self._usage, admit, guess=True
+            replace(request, priority=Priority.SPECULATION),
+            self._usage,
+            admit,
+            key=key,
+            guess=True,
         )
         self._usage.spend(generation)
         return generation

@@ -7,7 +7,6 @@ and no more than the run's budget can be had.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import time
 from dataclasses import dataclass
 from functools import partial
@@ -131,11 +130,15 @@ class SubCalls:
         return taken
 
     async def _generate(self, request: Request) -> Generation:
-        generation = await self._speculation.claim(request)
+        spending = self._spending
+        key = self._batcher.identity(request)
+        assert key is not None  # sub-calls are greedy
+        generation = await self._speculation.claim(key)
         if generation is None:
-            spending = self._spending
-            generation = await self._batcher.submit(request, spending.sub, spending.check_call)
-        self._spending.sub.spend(generation)
+            generation = await self._batcher.submit(
+                request, spending.sub, spending.check_call, key=key
+            )
+        spending.sub.spend(generation)
         return generation
 
     async def _read_apart(self, params: dict[str, Any]) -> _SubCall:
@@ -194,9 +197,7 @@ def text_of(params: dict[str, Any], name: str) -> str:
 
 
 def _entry(call: _SubCall) -> dict[str, Any]:
-    data = f"{call.text or ''}\0{call.question}".encode()
     return {
         "question": call.question[:_SHOWN_QUESTION],
-        "digest": hashlib.sha256(data).hexdigest()[:16],
         "chars": len(call.question) + len(call.text or ""),
     }

@@ -36,7 +36,8 @@ def own_home(
 def rlm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RLM]:
     """The default models on this machine, fetched where they are missing."""
     runs = tmp_path_factory.mktemp("runs")
-    with RLM(progress=on_stderr(), runs=runs) as running:
+    # With the memo of the user who runs the tests, the models would say nothing twice.
+    with RLM(progress=on_stderr(), runs=runs, memo=False) as running:
         yield running
 
 

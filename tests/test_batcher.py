@@ -32,6 +32,12 @@ def request(question: str = "hello", text: str | None = None, max_tokens: int = 
     return Request(Asked(question, text), max_tokens)
 
 
+def key_of(asked: Request) -> bytes:
+    key = identity("", asked)
+    assert key is not None
+    return key
+
+
 def echo(asked: Request) -> str:
     return f"re: {said(asked).rpartition(chr(10))[2]}"
 
@@ -253,7 +259,7 @@ async def test_guesses_are_found_ready_by_the_calls_that_were_foreseen() -> None
     assert speculation.foresee([*asked, asked[0]]) == 8
     await until(lambda: batcher.traffic.finished == 8)
     for number, one in enumerate(asked[:6]):
-        found = await speculation.claim(one)
+        found = await speculation.claim(key_of(one))
         assert found is not None
         assert (found.text, found.origin) == (f"re: {number}", "guess")
     speculation.end()
@@ -273,7 +279,7 @@ async def test_a_guess_under_way_is_joined_and_made_urgent() -> None:
     asked = [request(f"{n}") for n in range(4)]
     speculation.foresee(asked)
     await until(lambda: batcher.traffic.running == 1)
-    done = await speculation.claim(asked[3])
+    done = await speculation.claim(key_of(asked[3]))
     assert done is not None
     assert (done.text, done.origin) == ("re: 3", "guess")
     # It went ahead of the guesses that were queued before it.
@@ -289,12 +295,12 @@ async def test_the_first_call_that_was_not_foreseen_drops_what_is_queued() -> No
     speculation = Speculation(batcher, spending)
     speculation.foresee([request(f"{n}") for n in range(50)])
     await until(lambda: batcher.traffic.running == 2)
-    assert await speculation.claim(request("another way")) is None
+    assert await speculation.claim(key_of(request("another way"))) is None
     await until(lambda: batcher.traffic.waiting == 0)
     await until(lambda: batcher.traffic.running == 0)
     assert len(engine.asked) == 2
     # What had begun can still be used.
-    assert await speculation.claim(request("0")) is not None
+    assert await speculation.claim(key_of(request("0"))) is not None
     speculation.end()
     assert (spending.sub.used, spending.sub.wasted) == (1, 49)
 
@@ -304,10 +310,10 @@ async def test_calls_known_to_hang_on_answers_drop_nothing() -> None:
     batcher, spending = Batcher(engine), Spending(Budget())
     speculation = Speculation(batcher, spending)
     speculation.foresee([request("a"), None, request("b"), None, request("c")])
-    assert await speculation.claim(request("hangs on a")) is None
-    assert await speculation.claim(request("hangs on b")) is None
+    assert await speculation.claim(key_of(request("hangs on a"))) is None
+    assert await speculation.claim(key_of(request("hangs on b"))) is None
     await until(lambda: batcher.traffic.finished == 3)
-    assert await speculation.claim(request("c")) is not None
+    assert await speculation.claim(key_of(request("c"))) is not None
     speculation.end()
 
 
@@ -337,7 +343,7 @@ async def test_a_failed_guess_is_asked_anew_by_its_call() -> None:
     speculation = Speculation(batcher, spending)
     speculation.foresee([request("a")])
     await until(lambda: batcher.traffic.failed == 1)
-    assert await speculation.claim(request("a")) is None
+    assert await speculation.claim(key_of(request("a"))) is None
     assert (await batcher.submit(request("a"))).text == "ok"
     speculation.end()
 

@@ -33,7 +33,8 @@ def haystack(tmp_path: Path, noise: str) -> Path:
 def test_needle_in_a_megabyte(tmp_path: Path, haystack: Path) -> None:
     runs = tmp_path / "runs"
     command = Command(
-        ["ask", QUESTION, str(haystack), "--json", "--runs", str(runs)], tmp_path / "tmp"
+        ["ask", QUESTION, str(haystack), "--json", "--no-memo", "--runs", str(runs)],
+        tmp_path / "tmp",
     )
     out, err = command.process.communicate(timeout=UP_SECONDS)
     assert command.process.returncode == 0, err
@@ -56,7 +57,7 @@ def test_needle_in_a_megabyte(tmp_path: Path, haystack: Path) -> None:
 
 
 def test_interrupt_ends_everything_within_two_seconds(tmp_path: Path, haystack: Path) -> None:
-    command = Command(["ask", QUESTION, str(haystack)], tmp_path / "tmp")
+    command = Command(["ask", QUESTION, str(haystack), "--no-memo"], tmp_path / "tmp")
     command.wait_for("working · turn 1", UP_SECONDS)
     asked = time.monotonic()
     command.process.send_signal(signal.SIGINT)
@@ -67,7 +68,7 @@ def test_interrupt_ends_everything_within_two_seconds(tmp_path: Path, haystack: 
 
 
 def test_interrupt_while_the_models_start(tmp_path: Path, haystack: Path) -> None:
-    command = Command(["ask", QUESTION, str(haystack)], tmp_path / "tmp")
+    command = Command(["ask", QUESTION, str(haystack), "--no-memo"], tmp_path / "tmp")
     command.wait_for("starting qwen", UP_SECONDS)
     time.sleep(3)
     command.process.send_signal(signal.SIGTERM)
@@ -77,7 +78,7 @@ def test_interrupt_while_the_models_start(tmp_path: Path, haystack: Path) -> Non
 
 
 def test_kill_of_the_host_leaves_nothing(tmp_path: Path, haystack: Path) -> None:
-    command = Command(["ask", QUESTION, str(haystack)], tmp_path / "tmp")
+    command = Command(["ask", QUESTION, str(haystack), "--no-memo"], tmp_path / "tmp")
     command.wait_for("working · turn 1", UP_SECONDS)
     command.process.kill()
     command.process.communicate(timeout=10)

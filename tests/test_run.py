@@ -12,6 +12,7 @@ from outcore.config import Budget, Settings
 from outcore.engine.batcher import Batchers
 from outcore.engine.budget import Spending
 from outcore.engine.corpus import stage
+from outcore.engine.memo import Memo
 from outcore.engine.question import Question
 from outcore.engine.trajectory import Trajectory, read
 from outcore.errors import ConfigError, ModelError
@@ -49,11 +50,13 @@ async def ask(
     window: int = 32_768,
     profile: str = "coder",
     seconds: float = 0.0,
+    sub_seconds: float = 0.0,
     budget: Budget | None = None,
+    memory: Memo | None = None,
     **settings: Any,
 ) -> Asked:
-    root = ScriptedEngine(replies, window=window, seconds=seconds)
-    below = ScriptedEngine(sub, name="below")
+    root = ScriptedEngine(replies, window=window, seconds=seconds, digest="root")
+    below = ScriptedEngine(sub, name="below", digest="sub", seconds=sub_seconds)
     chosen = Settings(direct=settings.pop("direct", "never"), profile=profile, **settings)
     corpus = stage(context, tmp_path / "context")
     trajectory = Trajectory(tmp_path / "run")
@@ -61,7 +64,7 @@ async def ask(
         text="Who keeps the lighthouse of Vardo?",
         corpus=corpus,
         served=Served(root, below, profile),
-        batchers=Batchers.of(root, below, None),
+        batchers=Batchers.of(root, below, memory),
         settings=chosen,
         spending=Spending(budget or Budget()),
         trajectory=trajectory,
@@ -131,6 +134,48 @@ async def test_sub_calls_reach_the_sub_lm_and_are_counted(tmp_path: Path) -> Non
     assert len(calls["calls"]) == 4
 
 
+async def test_a_finished_question_asked_again_costs_nothing(tmp_path: Path) -> None:
+    code = "got = [llm_query(f'{n}?', text=context[:90]) for n in range(5)]\ndone(', '.join(got))"
+    memo = Memo(tmp_path / "memo.db")
+    done = []
+    for turn in range(2):
+        (tmp_path / f"{turn}").mkdir()
+        below = [lambda request: "re " + said(request)[-2]]
+        done.append(await ask(tmp_path / f"{turn}", cell(code), sub=below, memory=memo))
+    first, again = (asked.completion for asked in done)
+    assert first.answer == again.answer == "re 0, re 1, re 2, re 3, re 4"
+    assert [len(engine.asked) for engine in (done[1].root, done[1].sub)] == [0, 0]
+    root, sub = (again.usage[role][1] for role in ("root", "sub"))
+    assert (root.calls, root.remembered, root.tokens_in, root.tokens_out) == (1, 1, 0, 0)
+    assert (sub.calls, sub.remembered, sub.tokens_in, sub.tokens_out) == (5, 5, 0, 0)
+    memo.close()
+
+
+@pytest.mark.parametrize("speculate", [True, False])
+async def test_a_loop_gives_the_same_answer_with_guesses_and_without(
+    tmp_path: Path, speculate: bool
+) -> None:
+    calls = 40 if speculate else 4
+    asked = await ask(
+        tmp_path,
+        cell(
+            "got = []\n"
+            f"for n in range({calls}):\n    got.append(llm_query(f'{{n}}?'))\n"
+            "done(' '.join(got))"
+        ),
+        sub=[lambda request: "re " + said(request).rpartition("\n")[2]],
+        sub_seconds=0.3,
+        speculate=speculate,
+    )
+    assert asked.completion.answer == " ".join(f"re {n}?" for n in range(calls))
+    usage = asked.completion.usage["sub"][1]
+    assert usage.calls == len(asked.sub.asked) == calls
+    if speculate:
+        assert usage.speculated == usage.used == calls - 1
+    else:
+        assert usage.speculated == 0
+
+
 async def test_typed_sub_calls(tmp_path: Path) -> None:
     asked = await ask(
         tmp_path,
@@ -198,7 +243,8 @@ async def test_tokens_end_a_batch_that_was_already_made(tmp_path: Path) -> None:
     asked = await ask(
         tmp_path,
         cell(
-            "got = llm_query_batched([f'{n} ' + 'w ' * 299 for n in range(400)], return_exceptions=True)\n"
+            "asked = [f'{n} ' + 'w ' * 299 for n in range(400)]\n"
+            "got = llm_query_batched(asked, return_exceptions=True)\n"
             "done(str(sum(isinstance(one, str) for one in got)))"
         ),
         budget=Budget(tokens=20_000),
