@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import re
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
-import httpx
+import aiohttp
 
 from outcore.errors import ConfigError, ModelError, ModelUnavailable, PromptTooLong
 from outcore.models.engine import CacheStats, ChatPrompt, Finish, Generation, Message
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
 
 _CONNECT_SECONDS = 10.0
 _ANSWER_SECONDS = 1800.0
-_IN_FLIGHT = 64
+_IN_FLIGHT = 256
 # Where a server tells neither window nor token counts.
 _WINDOW_GUESS = 32_768
 _BYTES_PER_TOKEN = 3
@@ -39,7 +41,7 @@ class HttpEngine:
         name: the served model's name.
         window: what the server says, else 32,768 tokens.
         digest: None: what serves there may change from one day to the next.
-        in_flight: 64.
+        in_flight: 256.
         capacity: None, a server does not tell.
         block: of vLLM on a GPU.
         replicas: one; what stands behind the address is the server's own affair.
@@ -51,7 +53,7 @@ class HttpEngine:
     replicas = 1
 
     def __init__(
-        self, client: httpx.AsyncClient, address: str, name: str, window: int, *, vllm: bool
+        self, client: aiohttp.ClientSession, address: str, name: str, window: int, *, vllm: bool
     ) -> None:
         self.name = name
         self.window = window
@@ -73,9 +75,11 @@ class HttpEngine:
         base, _, wanted = address.partition("#")
         base = base.rstrip("/")
         base = base if base.endswith("/v1") else base + "/v1"
-        client = httpx.AsyncClient(
-            timeout=httpx.Timeout(_ANSWER_SECONDS, connect=_CONNECT_SECONDS),
-            limits=httpx.Limits(max_connections=_IN_FLIGHT),
+        client = aiohttp.ClientSession(
+            timeout=aiohttp.ClientTimeout(
+                total=None, sock_connect=_CONNECT_SECONDS, sock_read=_ANSWER_SECONDS
+            ),
+            connector=aiohttp.TCPConnector(limit=_IN_FLIGHT),
             # An on-prem server is reached directly, never through a proxy of the environment.
             trust_env=False,
             headers=_authorization(),
@@ -92,7 +96,7 @@ class HttpEngine:
             vllm = model.get("owned_by") == "vllm"
             return cls(client, base, str(model["id"]), window, vllm=vllm)
         except BaseException:
-            await client.aclose()
+            await client.close()
             raise
 
     def dialogue(self, system: str) -> MessageDialogue:
@@ -176,30 +180,36 @@ class HttpEngine:
 
     async def close(self) -> None:
         """Close the connections; the server runs on."""
-        await self._client.aclose()
+        await self._client.close()
 
     async def _post(self, url: str, body: dict[str, Any]) -> Any:
         try:
-            response = await self._client.post(url, json=body)
-        except httpx.HTTPError as error:
+            async with self._client.post(url, json=body) as response:
+                said = await response.read()
+        except aiohttp.SocketTimeoutError as error:
+            raise ModelError(
+                f"{url} has sent nothing for {_ANSWER_SECONDS:,.0f} s; is the server at work?"
+            ) from error
+        except (aiohttp.ClientError, OSError) as error:
             raise ModelUnavailable(
                 f"{url} does not answer ({type(error).__name__}: {error}); is the server running?"
             ) from error
-        if response.status_code != httpx.codes.OK:
-            self._refused(url, response)
+        if response.status != HTTPStatus.OK:
+            self._refused(url, response.status, said.decode(errors="replace")[:500])
         try:
-            return response.json()
+            return json.loads(said)
         except ValueError as error:
-            raise ModelError(f"{url} answered no JSON: {response.text:.200}") from error
+            raise ModelError(
+                f"{url} answered no JSON: {said.decode(errors='replace'):.200}"
+            ) from error
 
-    def _refused(self, url: str, response: httpx.Response) -> None:
-        said = response.text[:500]
-        if response.status_code == httpx.codes.BAD_REQUEST and _TOO_LONG.search(said):
+    def _refused(self, url: str, status: int, said: str) -> None:
+        if status == HTTPStatus.BAD_REQUEST and _TOO_LONG.search(said):
             raise PromptTooLong(
                 f"{self.name} at {url}: {said}; send a smaller slice", tokens=0, room=self.window
             )
-        kind = ModelUnavailable if response.status_code in _PASSING else ModelError
-        raise kind(f"{url} refused the request with {response.status_code}: {said}")
+        kind = ModelUnavailable if status in _PASSING else ModelError
+        raise kind(f"{url} refused the request with {status}: {said}")
 
 
 @dataclass(slots=True)
@@ -250,17 +260,16 @@ def _authorization() -> dict[str, str]:
     return {"Authorization": f"Bearer {key}"} if key else {}
 
 
-async def _models(client: httpx.AsyncClient, base: str) -> list[dict[str, Any]]:
+async def _models(client: aiohttp.ClientSession, base: str) -> list[dict[str, Any]]:
     try:
-        async with asyncio.timeout(2 * _CONNECT_SECONDS):
-            response = await client.get(f"{base}/models")
-        if response.status_code in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
-            raise ConfigError(f"{base} wants an API key; put it into OUTCORE_API_KEY")
-        response.raise_for_status()
-        return list(response.json()["data"])
-    except httpx.InvalidURL as error:
+        async with asyncio.timeout(2 * _CONNECT_SECONDS), client.get(f"{base}/models") as response:
+            if response.status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
+                raise ConfigError(f"{base} wants an API key; put it into OUTCORE_API_KEY")
+            response.raise_for_status()
+            return list(json.loads(await response.read())["data"])
+    except aiohttp.InvalidURL as error:
         raise ConfigError(f"{base} is no address: {error}") from error
-    except (httpx.HTTPError, TimeoutError) as error:
+    except (aiohttp.ClientError, TimeoutError, OSError) as error:
         raise ModelError(
             f"nothing serves models at {base} ({type(error).__name__}: {error}); check the address "
             "and that the server has started"

@@ -1,7 +1,8 @@
 """Typed output: what a reply must look like, as vLLM enforces it and as Python reads it.
 
 The constraint is worked out by outlines, so that whatever outlines can express (a JSON
-schema, a choice) reaches vLLM in the form it takes.
+schema, a choice) reaches vLLM in the form it takes. The model itself is told of the form too
+(`Shape.told`): held to a form that it does not know of, it answers badly.
 """
 
 from __future__ import annotations
@@ -11,10 +12,15 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from outcore.errors import ConfigError, ModelError
+from outcore.errors import BadReply, ConfigError
+from outcore.models.schema_size import MOST_PARTS, parts
+from outcore.models.sketch import sketch
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+# Whoever wants more than this has put a text where a form belongs.
+_LONGEST_CHARS = 50_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +28,8 @@ class Shape:
     """The form of a reply: JSON under a schema, or one of several texts.
 
     Attributes:
-        schema: a JSON schema, as canonical JSON text; empty for a choice.
+        schema: a JSON schema, as JSON text; its fields are written in this order. Empty for a
+            choice.
         choices: the texts to choose from; empty for a schema.
     """
 
@@ -44,12 +51,16 @@ class Shape:
                 raise ConfigError(f"choices= must be texts, at least one; got {choices!r:.200}")
             if len(set(labels)) != len(labels):
                 raise ConfigError(f"choices= holds the same text twice: {choices!r:.200}")
+            _check_length("choices=", sum(map(len, labels)))
             return cls(choices=labels)
         if schema is None:
             return None
         if not isinstance(schema, dict):
             raise ConfigError(f"schema= must be a JSON schema object; got {schema!r:.200}")
-        shape = cls(schema=json.dumps(schema, sort_keys=True))
+        shape = cls(schema=json.dumps(schema))
+        _check_length("schema=", len(shape.schema))
+        if parts(schema) > MOST_PARTS:
+            raise ConfigError("schema= stands for too large a grammar; ask for fewer fields")
         shape.constraint()
         return shape
 
@@ -61,25 +72,44 @@ class Shape:
         """
         return dict(_constraint(self))
 
-    def read(self, text: str, *, cut: bool) -> Any:
+    def told(self, question: str) -> str:
+        """The question with the form of its answer, for the model to read."""
+        return question + _told(self)
+
+    def read(self, text: str, *, cut: bool, tokens: int = 0) -> Any:
         """The value a reply stands for.
 
         Args:
             text: the reply.
             cut: whether `max_tokens` ended it.
+            tokens: its length.
 
         Raises:
-            ModelError: the reply is no such value, which happens when it was cut off.
+            BadReply: the reply is no such value, which happens when it was cut off.
         """
         if self.choices:
             if text not in self.choices:
-                raise ModelError(f"the reply {text!r:.100} is none of the choices")
+                raise BadReply(f"the reply {text!r:.100} is none of the choices")
             return text
         try:
             return json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             why = "was cut off at max_tokens; allow it more" if cut else f"is no JSON ({error})"
-            raise ModelError(f"the typed reply {why}: {text!r:.200}") from error
+            raise BadReply(
+                f"the typed reply {why}: {text!r:.200}", cut=cut, tokens=tokens if cut else 0
+            ) from error
+
+
+def _check_length(name: str, chars: int) -> None:
+    if chars > _LONGEST_CHARS:
+        raise ConfigError(f"{name} has {chars:,} characters, and {_LONGEST_CHARS:,} are allowed")
+
+
+@lru_cache(maxsize=256)
+def _told(shape: Shape) -> str:
+    if shape.choices:
+        return f"\nAnswer with one of: {', '.join(shape.choices)}."
+    return f"\nAnswer in JSON of this form: {sketch(json.loads(shape.schema))}"
 
 
 @lru_cache(maxsize=256)

@@ -108,10 +108,30 @@ async def test_typed_requests() -> None:
         assert bodies[0]["response_format"]["json_schema"]["schema"] == {"type": "object"}
         assert bodies[1]["structured_outputs"] == {"regex": "(a|b)"}
         await engine.close()
-    async with server(owner="someone") as (address, _):
+
+
+@pytest.mark.parametrize(
+    ("said", "read"),
+    [
+        ('{"answer": "B c"}', "B c"),
+        ("b C.", "B c"),
+        ('"a"', "a"),
+        ("maybe", "maybe"),
+        ('{"answer": "maybe"}', '{"answer": "maybe"}'),
+        ("[1]", "[1]"),
+    ],
+)
+async def test_choices_of_a_server_that_only_knows_schemas(said: str, read: str) -> None:
+    async with server(completion(said), owner="someone") as (address, bodies):
         engine = await HttpEngine.connect(address)
-        with pytest.raises(ConfigError, match="schema="):
-            await engine.generate(Request(prompt, 5, shape=Shape.of(None, ["a", "b"])))
+        prompt = prompt_of(engine, "?")
+        shape = Shape.of(None, ["a", "B c"])
+        got = await engine.generate(Request(prompt, 5, shape=shape))
+        schema = bodies[0]["response_format"]["json_schema"]["schema"]
+        assert schema["properties"]["answer"]["enum"] == ["a", "B c"]
+        assert bodies[0]["max_tokens"] > 5
+        assert got.text == read
+        assert engine.label_tokens(["a", "b"]) is None  # type: ignore[func-returns-value]
         await engine.close()
 
 
