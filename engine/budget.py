@@ -25,7 +25,7 @@ _LEAST_SECONDS = 0.1
 
 @dataclass(slots=True, eq=False)
 class Usage:
-    """One run's use of one model. Stands for the run where runs take turns.
+    """One run's use of one model. Where runs take turns, `top` stands for the run.
 
     Attributes:
         calls: calls answered, those that cost nothing included.
@@ -39,6 +39,7 @@ class Usage:
         used: of these, the ones that the code then made.
         wasted: of these, the ones that it did not make.
         queued: seconds that calls waited for their turn, all together.
+        above: the use of the run whose code started this one.
     """
 
     calls: int = 0
@@ -52,6 +53,17 @@ class Usage:
     used: int = 0
     wasted: int = 0
     queued: float = 0.0
+    above: Usage | None = field(default=None, repr=False)
+
+    @property
+    def top(self) -> Usage:
+        """The use of the first run of the tree."""
+        return self if self.above is None else self.above.top
+
+    def as_dict(self) -> dict[str, float]:
+        """The counters, by name."""
+        counted = {name: getattr(self, name) for name in _COUNTERS}
+        return counted | {"queued": round(self.queued, 3)}
 
     def add(self, generation: Generation) -> None:
         """Count one call, and what it cost."""
@@ -68,13 +80,16 @@ class Usage:
 
     def fold(self, other: Usage) -> None:
         """Count all that another one has counted."""
-        for one in fields(self):
-            setattr(self, one.name, getattr(self, one.name) + getattr(other, one.name))
+        for name in _COUNTERS:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
 
     @property
     def computed(self) -> int:
         """Tokens that cost compute: prompts without what was cached, and replies."""
         return self.tokens_in - self.tokens_cached + self.tokens_out
+
+
+_COUNTERS = tuple(one.name for one in fields(Usage) if one.name != "above")
 
 
 @dataclass(slots=True, eq=False)
@@ -86,10 +101,10 @@ class Spending:
 
     Attributes:
         budget: what the run may spend.
-        turns: replies of its root.
-        asked: sub-calls made by its code, and by that of child runs.
         root: use of the root model, child runs that have ended included.
         sub: use of the sub-LM, likewise.
+        turns: replies of its root.
+        asked: sub-calls made by its code, and by that of child runs.
         started: clock when the run began.
         cell_ends: clock when the cell that runs will be interrupted.
         parent: account of the run whose code started this one.
@@ -97,10 +112,10 @@ class Spending:
     """
 
     budget: Budget
-    turns: int = 0
-    asked: int = 0
     root: Usage = field(default_factory=Usage)
     sub: Usage = field(default_factory=Usage)
+    turns: int = 0
+    asked: int = 0
     started: float = field(default_factory=time.monotonic)
     cell_ends: float = math.inf
     parent: Spending | None = None
@@ -127,7 +142,7 @@ class Spending:
             seconds=seconds,
             cell_seconds=min(self.budget.cell_seconds, seconds),
         )
-        child = Spending(budget, parent=self)
+        child = Spending(budget, Usage(above=self.root), Usage(above=self.sub), parent=self)
         self.children.append(child)
         return child
 

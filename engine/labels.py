@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from outcore.errors import ConfigError, ModelError
 from outcore.models.engine import Asked, TokenPrompt, pack
-from outcore.models.typed import Shape
+from outcore.models.typed import Shape, is_yes_or_no
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -33,7 +33,7 @@ class Ballot:
 
     Attributes:
         labels: what there is to choose from.
-        tokens: each label's ids; empty where a grammar decides.
+        tokens: each label's ids, as a model would say it; empty where a grammar decides.
         requests: the requests to make.
         paths: for each request, the ids before those it scores.
         scores: whether the labels' probabilities are wanted.
@@ -99,7 +99,9 @@ def ballot(engine: Engine, request: Request, labels: tuple[str, ...], *, scores:
     Raises:
         ConfigError: scores are wanted of an engine that gives none.
     """
-    tokens = engine.label_tokens(labels)
+    # Models of all sizes say Yes and No with a capital letter.
+    said = [label.capitalize() for label in labels] if is_yes_or_no(labels) else labels
+    tokens = engine.label_tokens(said)
     if tokens is None and scores:
         raise ConfigError(
             f"{engine.name} gives no scores of labels; ask without with_scores, or have outcore "

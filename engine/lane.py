@@ -40,7 +40,8 @@ class Lane:
     Root turns go at once: there are few, everything else waits for them, and the engine puts
     them first. Then sub-calls, then guesses. Runs take turns, the one that has been served the
     fewest tokens first, or one not far ahead of it that asks about a slice which is in the
-    engine; a turn lasts while calls of one group follow each other, for 16 calls at most.
+    engine. Child runs take the turns of the run that started them. A turn lasts while calls of
+    one group follow each other, for 16 calls at most.
 
     Args:
         in_flight: most calls in the engine.
@@ -110,26 +111,27 @@ class Lane:
         self._pump_soon()
 
     def _place(self, ticket: Ticket) -> None:
-        if ticket.usage not in self._served:
+        run = ticket.usage.top
+        if run not in self._served:
             # A new run starts level with those that wait, not ahead by all they have had.
-            self._served[ticket.usage] = min(self._served.values(), default=0)
+            self._served[run] = min(self._served.values(), default=0)
         lines = self._lines[ticket.priority]
-        if ticket.usage not in lines:
-            lines[ticket.usage] = Line(self._block, ordered=self._ordered)
-        lines[ticket.usage].add(ticket)
+        if run not in lines:
+            lines[run] = Line(self._block, ordered=self._ordered)
+        lines[run].add(ticket)
         self._pump_soon()
 
     def _remove(self, ticket: Ticket) -> None:
-        line = self._lines[ticket.priority][ticket.usage]
+        line = self._lines[ticket.priority][ticket.usage.top]
         line.remove(ticket)
         self._tidy(ticket)
 
     def _tidy(self, ticket: Ticket) -> None:
-        lines = self._lines[ticket.priority]
-        if not lines[ticket.usage]:
-            del lines[ticket.usage]
-            if not any(ticket.usage in others for others in self._lines.values()):
-                del self._served[ticket.usage]
+        lines, run = self._lines[ticket.priority], ticket.usage.top
+        if not lines[run]:
+            del lines[run]
+            if not any(run in others for others in self._lines.values()):
+                del self._served[run]
 
     def _pump_soon(self) -> None:
         if not self._pumping:
@@ -149,7 +151,7 @@ class Lane:
                     continue
                 if priority is not Priority.ROOT and not self._fits(ticket):
                     break
-                self._admit(ticket, lines[ticket.usage])
+                self._admit(ticket, lines[ticket.usage.top])
                 sent.add(ticket.usage)
             if lines:
                 break
@@ -185,10 +187,11 @@ class Lane:
         return self._used + needed <= self._room
 
     def _admit(self, ticket: Ticket, line: Line) -> None:
-        if ticket.usage is self._turn and line.follows(ticket):
+        run = ticket.usage.top
+        if run is self._turn and line.follows(ticket):
             self._turn_calls += 1
         else:
-            self._turn, self._turn_calls = ticket.usage, 1
+            self._turn, self._turn_calls = run, 1
         line.take(ticket)
         self.running += 1
         own = self._own(ticket)
@@ -199,7 +202,7 @@ class Lane:
             own += group.tokens
         group.calls += 1
         self._used += self._own(ticket)
-        self._served[ticket.usage] += own
+        self._served[run] += own
         ticket.usage.queued += time.monotonic() - ticket.entered
         self._tidy(ticket)
         ticket.turn.set_result(None)

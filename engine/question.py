@@ -135,7 +135,9 @@ class Question:
         room = root.window - _DIRECT_REPLY
         if mode == "auto" and root.length(prompt) > min(_DIRECT_TOKENS, room // 2):
             return None
-        return Request(prompt, _DIRECT_REPLY, priority=Priority.ROOT)
+        # Root turns are few and wait for no room in the engine; children may be many.
+        priority = Priority.SUB_CALL if self.level else Priority.ROOT
+        return Request(prompt, _DIRECT_REPLY, priority=priority)
 
     async def _directly(self, request: Request) -> Outcome:
         self.phase("reading")
@@ -158,6 +160,7 @@ class Question:
     async def _with_kernel(self) -> tuple[Outcome, str, list[Passage]]:
         sub = self.served.sub
         profile = Profile.load(self.settings.profile or self.served.profile)
+        children = Children(self) if self.level < self.settings.depth else None
         stop = threading.Event()
         index = asyncio.ensure_future(
             asyncio.to_thread(SearchIndex.open_or_build, self.corpus, stop=stop)
@@ -166,7 +169,6 @@ class Question:
             chars_per_token = await self._chars_per_token()
             slice_tokens = min(_SLICE_MOST, int(sub.window * _SLICE_SHARE) - profile.sub_tokens)
             sub_calls = SubCalls(self.batchers.sub, self.spending, profile.sub_tokens)
-            children = Children(self) if self.level < self.settings.depth else None
             desk = Desk(self.corpus, index, sub, sub_calls, children)
             hints = {
                 "slice_tokens": slice_tokens,
@@ -196,6 +198,8 @@ class Question:
                 return await run.answer(), kernel.tier, desk.shown
         finally:
             stop.set()
+            if children is not None:
+                await children.close()
             # Its failure, if it failed, has been told to whoever searched.
             with contextlib.suppress(OutcoreError):
                 await index

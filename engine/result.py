@@ -35,8 +35,9 @@ class Completion:
         answer: the answer; empty where none was found.
         complete: whether the root gave it of its own accord, not because its budget ended.
         citations: where it stands in the context.
-        usage: per role (`root`, `sub`), the model's name and what it was used for.
-        turns: replies of the root that counted.
+        usage: per role (`root`, `sub`), the model's name and what it was used for, by child
+            runs too; each child's own use is in the trajectory.
+        turns: replies of the root that counted, without those in child runs.
         seconds: wall clock, without starting the engines.
         run_dir: folder of the trajectory.
         sandbox: isolation that was in force; `direct` where no code was run.
@@ -71,7 +72,7 @@ class Completion:
             "reason": self.reason,
             "citations": [asdict(citation) for citation in self.citations],
             "usage": {
-                role: {"model": model, **asdict(usage)}
+                role: {"model": model, **usage.as_dict()}
                 for role, (model, usage) in self.usage.items()
             },
             "turns": self.turns,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import os
 import secrets
 import shutil
@@ -156,6 +157,7 @@ class RLM:
             await asyncio.to_thread(self._memo.close)
         if self._session is not None:
             self._session.remove()
+        gc.unfreeze()
         with contextlib.suppress(OSError):
             self._logs.rmdir()  # holds the logs of engines that failed, and stays for them
         reaper().release_path(self._logs)
@@ -178,6 +180,9 @@ class RLM:
                 if self.settings.memo:
                     self._memo = Memo(home() / "memo.db")
                 self.status.batchers = Batchers.of(self._served.root, self._served.sub, self._memo)
+                # Hundreds of thousands of objects of vLLM's stay as they are: without this, Python
+                # goes through them again for every few thousand calls.
+                gc.freeze()
                 self.status.phase = "idle"
             assert self.status.batchers is not None
             return self._served, self.status.batchers

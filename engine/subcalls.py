@@ -89,10 +89,11 @@ class SubCalls:
         finally:
             entry["seconds"] = round(time.monotonic() - began, 3)
         self._spending.sub.calls += 1
-        entry["origin"] = generations[0].origin
         for name in ("tokens_in", "tokens_cached", "tokens_out"):
             entry[name] = sum(getattr(one, name) for one in generations)
-        entry["reply"] = generations[0].text[:_SHOWN_REPLY]
+        # A single label needs nobody to choose it.
+        for first in generations[:1]:
+            entry |= {"origin": first.origin, "reply": first.text[:_SHOWN_REPLY]}
         return answer
 
     async def foresee(self, calls: Any) -> int:

@@ -6,6 +6,16 @@ Knows nothing of models: what the code in a kernel asks for goes to a handler it
 from outcore.kernel_sandbox.broker import Handler
 from outcore.kernel_sandbox.kernel import CellResult, Kernel, KernelSpec
 from outcore.kernel_sandbox.limits import Limits
+from outcore.kernel_sandbox.pool import Pool
 from outcore.kernel_sandbox.tiers import Confinement, choose
 
-__all__ = ["CellResult", "Confinement", "Handler", "Kernel", "KernelSpec", "Limits", "choose"]
+__all__ = [
+    "CellResult",
+    "Confinement",
+    "Handler",
+    "Kernel",
+    "KernelSpec",
+    "Limits",
+    "Pool",
+    "choose",
+]

@@ -147,6 +147,7 @@ class _Connection:
         self._limits = limits
         self._room = room
         self._calls: dict[int, asyncio.Task[None]] = {}
+        self._out: list[bytes] = []
 
     async def serve(self) -> None:
         """Answer calls until the connection ends, then cancel those outstanding."""
@@ -199,7 +200,9 @@ class _Connection:
             reply = {"id": number, "error": _report("SubcallError", "the call was cancelled")}
         except OutcoreError as error:
             details = {
-                key: value for key, value in vars(error).items() if isinstance(value, (int, float))
+                key: value
+                for key, value in vars(error).items()
+                if isinstance(value, (int, float, str))
             }
             reply = {"id": number, "error": _report(type(error).__name__, str(error), details)}
         except Exception as error:
@@ -217,9 +220,16 @@ class _Connection:
                 _LOG.exception("bridge: an answer can't be sent")
             message = f"the answer can't be sent: {error}"
             frame = encode({"id": reply["id"], "error": _report("SubcallError", message)}, cap)
-        self._writer.write(frame)
+        self._out.append(frame)
+        if len(self._out) == 1:
+            # Answers that come in the same moment leave as one.
+            asyncio.get_running_loop().call_soon(self._flush)
         with contextlib.suppress(OSError):  # the connection is gone, and its reader notices
             await self._writer.drain()
+
+    def _flush(self) -> None:
+        self._writer.write(b"".join(self._out))
+        self._out.clear()
 
 
 class _Room:

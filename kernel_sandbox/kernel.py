@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import shutil
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from outcore.errors import SandboxError
@@ -40,12 +40,15 @@ class KernelSpec:
         tier: isolation asked for.
         limits: what it may use.
         hints: settings of its tools, JSON: `slice_tokens`, `chars_per_token`.
+        late: whether the folder is still empty: context and hints are put there before the
+            first cell, see `kernel_sandbox/warm.py`.
     """
 
     context: Path
     tier: Tier = "auto"
     limits: Limits = field(default_factory=Limits)
     hints: Mapping[str, Any] = field(default_factory=dict)
+    late: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +94,7 @@ class Kernel:
         self._part = 0
         self._stale = False
         self._closed = False
+        self._ending: asyncio.Task[None] | None = None
         self._lock = asyncio.Lock()
 
     @classmethod
@@ -111,6 +115,7 @@ class Kernel:
             limits=spec.limits,
             hints=dict(spec.hints),
             handler=handler,
+            late=spec.late,
         )
         kernel = cls(setting, Session.create())
         try:
@@ -119,6 +124,21 @@ class Kernel:
             await kernel.close()
             raise
         return kernel
+
+    @property
+    def alive(self) -> bool:
+        """Whether its process runs."""
+        return self._process is not None and not self._process.child.died.done()
+
+    def settle(self, spec: KernelSpec, handler: Handler) -> None:
+        """What processes that replace the one of now are started with."""
+        self._setting = replace(
+            self._setting,
+            context=spec.context,
+            hints=dict(spec.hints),
+            handler=handler,
+            late=spec.late,
+        )
 
     async def __aenter__(self) -> Kernel:
         return self
@@ -165,12 +185,20 @@ class Kernel:
             return CellResult(status, output.text(), error, elapsed, output.dropped)
 
     async def close(self) -> None:
-        """End the kernel; no process, socket or folder is left. May be called twice."""
+        """End the kernel; no process, socket or folder is left. May be called twice.
+
+        Cancelling it does not stop the ending, which then goes on by itself.
+        """
         self._closed = True
-        process, self._process = self._process, None
+        if self._ending is None or self._ending.cancelled():
+            self._ending = asyncio.create_task(self._end())
+        await asyncio.shield(self._ending)
+
+    async def _end(self) -> None:
         try:
-            if process is not None:
-                await process.close()
+            if self._process is not None:
+                await self._process.close()
+                self._process = None
         finally:
             self._session.remove()
 

@@ -37,6 +37,7 @@ class Launch:
         context: staged context.
         identity: whom the kernel runs as; None for the host's own user.
         hints: settings for the tools in the REPL, JSON.
+        late: whether the context is put into its folder later.
     """
 
     folder: Path
@@ -48,6 +49,7 @@ class Launch:
     interpreter: Interpreter
     limits: Limits
     hints: Mapping[str, Any]
+    late: bool
 
 
 def program(interpreter: Interpreter, library: str) -> list[str]:
@@ -88,6 +90,7 @@ def spawn(
         "sockets": {port: one.fileno() for port, one in listeners.items()},
         "rlimits": launch.limits.rlimits(context=size, shared_uid=shared),
         "hints": dict(launch.hints),
+        "late": launch.late,
         "parent": 0 if boxed else os.getpid(),
     }
     start.write_text(json.dumps(report))
@@ -108,7 +111,7 @@ def _spawn_boxed(launch: Launch, cmd: list[str], files: tuple[Path, Path], fds: 
     start, connection = files
     folders = launch.interpreter.folders
     if launch.identity is not None:
-        _check_readable((*folders, LIBRARY, launch.context, *launch.context.iterdir()))
+        check_readable((*folders, LIBRARY, launch.context, *launch.context.iterdir()))
     box = bwrap.Box(
         binds=(
             *(bwrap.Bind(one, str(one)) for one in folders),
@@ -167,7 +170,12 @@ def _environment(home: Path) -> dict[str, str]:
     }
 
 
-def _check_readable(paths: tuple[Path, ...]) -> None:
+def check_readable(paths: tuple[Path, ...]) -> None:
+    """See that a user who owns nothing can read these files and folders.
+
+    Raises:
+        SandboxUnavailable: one is closed to others; the message holds the fix.
+    """
     for path in paths:
         mode = path.stat().st_mode
         wanted = 0o005 if path.is_dir() else 0o004

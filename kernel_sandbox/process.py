@@ -50,6 +50,7 @@ class Setting:
     limits: Limits
     hints: Mapping[str, Any]
     handler: Handler
+    late: bool
 
 
 class _Specs(KernelSpecManager):  # type: ignore[misc]
@@ -95,6 +96,7 @@ class KernelProcess:
             interpreter=setting.interpreter,
             limits=setting.limits,
             hints=setting.hints,
+            late=setting.late,
         )
         self._manager = self._make_manager(launch, bwrap.LIBRARY if boxed else str(LIBRARY))
         self._channel: Channel | None = None

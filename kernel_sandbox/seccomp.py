@@ -4,8 +4,8 @@ Assembled here, so that nothing needs libseccomp. The program returns EPERM for 
 denied, ENOSYS for `clone3` (its flags lie in memory, out of the filter's sight; libc then
 takes `clone`) and for calls newer than this table, and kills on a foreign architecture.
 
-Sources: Linux `include/uapi/linux/{seccomp,filter,audit}.h`, the syscall tables of 6.12,
-and for what is worth denying, the default profile of Docker and `man 7 user_namespaces`.
+Sources: the syscall tables of Linux 6.12, and for what is worth denying, the default profile of
+Docker and `man 7 user_namespaces`.
 """
 
 from __future__ import annotations
@@ -13,25 +13,28 @@ from __future__ import annotations
 import errno
 import os
 import platform
-import struct
 from dataclasses import dataclass
 
 from outcore.errors import SandboxUnavailable
+from outcore.kernel_sandbox.inside.bpf import (
+    ALLOW,
+    AND_K,
+    ARCH,
+    ARGS,
+    AUDIT,
+    ERRNO,
+    JEQ_K,
+    JGE_K,
+    JGT_K,
+    KILL,
+    LD_W_ABS,
+    NR,
+    RET_K,
+    X32,
+    on,
+    op,
+)
 
-_LD_W_ABS = 0x20
-_AND_K = 0x54
-_JEQ_K = 0x15
-_JGE_K = 0x35
-_JGT_K = 0x25
-_RET_K = 0x06
-
-_NR, _ARCH, _ARGS = 0, 4, 16  # offsets in struct seccomp_data; both machines are little-endian
-
-_ALLOW = 0x7FFF_0000
-_KILL = 0x8000_0000
-_ERRNO = 0x0005_0000
-
-_X32 = 0x4000_0000
 _AF_UNIX = 1
 # CLONE_NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET. The bit of NEWTIME belongs
 # to the exit signal in clone(); only clone3 and unshare can ask for it.
@@ -147,8 +150,8 @@ class Machine:
 
 
 MACHINES = {
-    "x86_64": Machine(0xC000_003E, 0, 41, 53, 56, 435, 16, 135, x32=True),
-    "aarch64": Machine(0xC000_00B7, 1, 198, 199, 220, 435, 29, 92, x32=False),
+    "x86_64": Machine(AUDIT["x86_64"], 0, 41, 53, 56, 435, 16, 135, x32=True),
+    "aarch64": Machine(AUDIT["aarch64"], 1, 198, 199, 220, 435, 29, 92, x32=False),
 }
 
 
@@ -172,43 +175,43 @@ def program(machine: str | None = None) -> bytes:
             "--sandbox none runs without one"
         )
     this = MACHINES[name]
-    no, unknown = _ERRNO | errno.EPERM, _ERRNO | errno.ENOSYS
-    code = [_op(_LD_W_ABS, _ARCH), _op(_JEQ_K, this.audit, 1, 0), _op(_RET_K, _KILL)]
-    code.append(_op(_LD_W_ABS, _NR))
+    no, unknown = ERRNO | errno.EPERM, ERRNO | errno.ENOSYS
+    code = [op(LD_W_ABS, ARCH), op(JEQ_K, this.audit, 1, 0), op(RET_K, KILL)]
+    code.append(op(LD_W_ABS, NR))
     if this.x32:
-        code += [_op(_JGE_K, _X32, 0, 1), _op(_RET_K, _KILL)]
-    code += [_op(_JGT_K, _NEWEST, 0, 1), _op(_RET_K, unknown)]
-    code += [_op(_JEQ_K, this.clone3, 0, 1), _op(_RET_K, unknown)]
+        code += [op(JGE_K, X32, 0, 1), op(RET_K, KILL)]
+    code += [op(JGT_K, _NEWEST, 0, 1), op(RET_K, unknown)]
+    code += [op(JEQ_K, this.clone3, 0, 1), op(RET_K, unknown)]
     for number in sorted(denied(name).values()):
-        code += [_op(_JEQ_K, number, 0, 1), _op(_RET_K, no)]
-    only_unix = [_op(_LD_W_ABS, _ARGS), _op(_JEQ_K, _AF_UNIX, 1, 0), _op(_RET_K, no)]
+        code += [op(JEQ_K, number, 0, 1), op(RET_K, no)]
+    only_unix = [op(LD_W_ABS, ARGS), op(JEQ_K, _AF_UNIX, 1, 0), op(RET_K, no)]
     for number in (this.socket, this.socketpair):
-        code += _on(number, only_unix)
-    code += _on(
+        code += on(number, only_unix)
+    code += on(
         this.clone,
-        [_op(_LD_W_ABS, _ARGS), _op(_AND_K, _CLONE_NEW), _op(_JEQ_K, 0, 1, 0), _op(_RET_K, no)],
+        [op(LD_W_ABS, ARGS), op(AND_K, _CLONE_NEW), op(JEQ_K, 0, 1, 0), op(RET_K, no)],
     )
-    code += _on(
+    code += on(
         this.ioctl,
         [
-            _op(_LD_W_ABS, _ARGS + 8),
-            _op(_JEQ_K, _TIOCSTI, 3, 0),
-            _op(_JEQ_K, _TIOCLINUX, 2, 0),
-            _op(_AND_K, _IOCTL_CLASS),
-            _op(_JEQ_K, _SOCKET_IOCTLS, 0, 1),
-            _op(_RET_K, no),
+            op(LD_W_ABS, ARGS + 8),
+            op(JEQ_K, _TIOCSTI, 3, 0),
+            op(JEQ_K, _TIOCLINUX, 2, 0),
+            op(AND_K, _IOCTL_CLASS),
+            op(JEQ_K, _SOCKET_IOCTLS, 0, 1),
+            op(RET_K, no),
         ],
     )
-    code += _on(
+    code += on(
         this.personality,
         [
-            _op(_LD_W_ABS, _ARGS),
-            _op(_JEQ_K, _PERSONALITIES[0], 2, 0),
-            _op(_JEQ_K, _PERSONALITIES[1], 1, 0),
-            _op(_RET_K, no),
+            op(LD_W_ABS, ARGS),
+            op(JEQ_K, _PERSONALITIES[0], 2, 0),
+            op(JEQ_K, _PERSONALITIES[1], 1, 0),
+            op(RET_K, no),
         ],
     )
-    code.append(_op(_RET_K, _ALLOW))
+    code.append(op(RET_K, ALLOW))
     return b"".join(code)
 
 
@@ -223,16 +226,3 @@ def descriptor() -> int:
     os.write(fd, filtered)
     os.lseek(fd, 0, os.SEEK_SET)
     return fd
-
-
-def _on(number: int, body: list[bytes]) -> list[bytes]:
-    """For call `number` run `body`, which falls through to "allow"; else skip it.
-
-    The accumulator holds the call's number before, and again after it.
-    """
-    whole = [*body, _op(_RET_K, _ALLOW)]
-    return [_op(_JEQ_K, number, 0, len(whole)), *whole]
-
-
-def _op(code: int, value: int, if_true: int = 0, if_false: int = 0) -> bytes:
-    return struct.pack("<HBBI", code, if_true, if_false, value)

@@ -19,6 +19,13 @@ from outcore.models.sketch import sketch
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+# Asked for "JSON of this form: whole number", small models open a brace.
+_ARTICLES = {
+    "whole number": "a whole number",
+    "number": "a number",
+    "text": "a text in double quotes",
+    "date": "a date in double quotes",
+}
 # Whoever wants more than this has put a text where a form belongs.
 _LONGEST_CHARS = 50_000
 
@@ -74,7 +81,8 @@ class Shape:
 
     def told(self, question: str) -> str:
         """The question with the form of its answer, for the model to read."""
-        return question + _told(self)
+        asked = f"Question: {question}" if self.choices else question
+        return asked + _told(self)
 
     def read(self, text: str, *, cut: bool, tokens: int = 0) -> Any:
         """The value a reply stands for.
@@ -100,6 +108,11 @@ class Shape:
             ) from error
 
 
+def is_yes_or_no(choices: Sequence[str]) -> bool:
+    """Whether the choices are yes and no, in whichever case."""
+    return sorted(choice.casefold() for choice in choices) == ["no", "yes"]
+
+
 def _check_length(name: str, chars: int) -> None:
     if chars > _LONGEST_CHARS:
         raise ConfigError(f"{name} has {chars:,} characters, and {_LONGEST_CHARS:,} are allowed")
@@ -107,9 +120,14 @@ def _check_length(name: str, chars: int) -> None:
 
 @lru_cache(maxsize=256)
 def _told(shape: Shape) -> str:
+    if is_yes_or_no(shape.choices):
+        return "\nAnswer with one word, Yes or No."
     if shape.choices:
         return f"\nAnswer with one of: {', '.join(shape.choices)}."
-    return f"\nAnswer in JSON of this form: {sketch(json.loads(shape.schema))}"
+    form = sketch(json.loads(shape.schema))
+    if form.startswith(("{", "[")):
+        return f"\nAnswer in JSON of this form: {form}"
+    return f"\nAnswer with {_ARTICLES.get(form, form)}."
 
 
 @lru_cache(maxsize=256)

@@ -27,9 +27,12 @@ def home() -> Path:
 class Budget:
     """What one run may spend. The root gets one last turn to answer when any of it is spent.
 
+    Child runs spend of it too: each has at most half of the calls and tokens that are left when
+    it starts, as many turns as its parent, and the time that the waiting cell has.
+
     Attributes:
         turns: replies of the root model.
-        calls: sub-calls made by its code.
+        calls: sub-calls made by its code; a child run is one, and what it asks counts as well.
         tokens: tokens in and out, over root and sub-LM, cached ones not counted.
         seconds: wall clock, from the first turn on.
         cell_seconds: wall clock of one cell.

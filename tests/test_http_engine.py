@@ -62,7 +62,7 @@ async def server(
     app.router.add_get("/v1/models", list_models)
     app.router.add_post("/v1/chat/completions", complete)
     app.router.add_post("/tokenize", tokenize)
-    runner = web.AppRunner(app)
+    runner = web.AppRunner(app, handler_cancellation=True)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
@@ -206,8 +206,14 @@ async def test_model_that_is_not_served() -> None:
 
 
 async def test_cancelling_closes_the_request() -> None:
+    gone = asyncio.Event()
+
     async def slow(_: dict[str, Any]) -> web.Response:
-        await asyncio.sleep(30)
+        try:
+            await asyncio.sleep(30)
+        except asyncio.CancelledError:
+            gone.set()
+            raise
         return web.Response()
 
     async with server(slow) as (address, bodies):
@@ -218,4 +224,5 @@ async def test_cancelling_closes_the_request() -> None:
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
+        await asyncio.wait_for(gone.wait(), 5)
         await engine.close()

@@ -213,11 +213,8 @@ async def test_a_guess_that_is_called_for_becomes_urgent() -> None:
     await asyncio.gather(*tasks)
 
 
-async def test_runs_take_turns() -> None:
-    lane = Lane(in_flight=1, capacity=None, block=BLOCK)
-    large, small = Usage(), Usage()
-    tickets = [ticket(in_one(number, 0), large) for number in range(100, 160)]
-    tickets += [ticket(in_one(number, 0), small) for number in range(3)]
+async def all_in_order(lane: Lane, tickets: list[Ticket]) -> list[Ticket]:
+    """Let tickets through a lane that takes one at a time."""
     tasks = await entered(lane, tickets)
     order: list[Ticket] = []
     while len(order) < len(tickets):
@@ -226,22 +223,34 @@ async def test_runs_take_turns() -> None:
         lane.leave(running)
         await settle()
     await asyncio.gather(*tasks)
+    return order
+
+
+async def test_runs_take_turns() -> None:
+    lane = Lane(in_flight=1, capacity=None, block=BLOCK)
+    large, small = Usage(), Usage()
+    tickets = [ticket(in_one(number, 0), large) for number in range(100, 160)]
+    tickets += [ticket(in_one(number, 0), small) for number in range(3)]
+    order = await all_in_order(lane, tickets)
     # The small run is done long before the large one.
     assert max(order.index(one) for one in tickets if one.usage is small) < 8
+
+
+async def test_child_runs_take_the_turns_of_the_run_above_them() -> None:
+    lane = Lane(in_flight=1, capacity=None, block=BLOCK)
+    large, small = Usage(), Usage()
+    children = [Usage(above=large) for _ in range(10)]
+    tickets = [ticket(in_one(100 + n, 0), children[n % 10]) for n in range(60)]
+    tickets += [ticket(in_one(number, 0), small) for number in range(6)]
+    order = await all_in_order(lane, tickets)
+    assert max(order.index(one) for one in tickets if one.usage is small) < 14
 
 
 async def test_a_turn_lasts_as_long_as_a_group_but_no_longer_than_sixteen_calls() -> None:
     lane = Lane(in_flight=1, capacity=None, block=BLOCK)
     runs = [Usage(), Usage()]
     tickets = [ticket(on_slice(n, q), usage) for q in range(40) for n, usage in enumerate(runs)]
-    tasks = await entered(lane, tickets)
-    order: list[Ticket] = []
-    while len(order) < len(tickets):
-        [running] = [one for one in tickets if one.turn.done() and one not in order]
-        order.append(running)
-        lane.leave(running)
-        await settle()
-    await asyncio.gather(*tasks)
+    order = await all_in_order(lane, tickets)
     lengths = [
         len(list(group)) for _, group in itertools.groupby(one.usage is runs[0] for one in order)
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,9 +13,13 @@ from outcore.config import Budget, Settings
 from outcore.engine.batcher import Batcher, Batchers
 from outcore.engine.budget import Spending
 from outcore.engine.corpus import stage
+from outcore.engine.labels import choose
+from outcore.engine.memo import Memo
 from outcore.engine.question import Question
 from outcore.engine.trajectory import Trajectory
+from outcore.models.engine import Asked, Generation, Request
 from outcore.models.serve import Served
+from outcore.models.typed import Shape
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -73,6 +78,38 @@ def test_needle_in_a_context_of_each_kind(rlm: RLM, kind: str, noise: str, tmp_p
     assert completion.complete
     assert any("Zephyrine" in citation.text for citation in completion.citations)
     assert completion.sandbox == "bwrap"
+
+
+def test_a_finished_question_asked_again_costs_no_model_tokens(
+    rlm: RLM, noise: str, tmp_path: Path
+) -> None:
+    served, _ = rlm._loop.run(rlm._models())
+    memo = Memo(tmp_path / "memo.db")
+    answers = []
+    for turn in range(2):
+        trajectory = Trajectory(tmp_path / f"run {turn}")
+        question = Question(
+            text=QUESTION,
+            corpus=stage("\n".join(lines(noise)), tmp_path / f"context {turn}"),
+            served=served,
+            batchers=Batchers.of(served.root, served.sub, memo),
+            settings=rlm.settings,
+            spending=Spending(Budget()),
+            trajectory=trajectory,
+            phase=lambda _: None,
+            pool=rlm._pool,
+        )
+        answers.append(rlm._loop.run(question.answer()))
+        trajectory.close()
+    first, again = answers
+    assert "Zephyrine" in first.answer
+    assert again.answer == first.answer
+    assert again.turns == first.turns
+    root = again.usage["root"][1]
+    assert root.remembered == root.calls == first.usage["root"][1].calls
+    for _, usage in again.usage.values():
+        assert (usage.tokens_in, usage.tokens_out) == (0, 0)
+    memo.close()
 
 
 def test_short_context_is_answered_directly(rlm: RLM) -> None:
@@ -155,3 +192,89 @@ def test_batched_sub_calls_share_the_prefill_of_their_slice(
     assert after.hit - before.hit == usage.tokens_cached
     assert usage.tokens_cached > 5 * 500
     assert after.queried - before.queried == usage.tokens_in
+
+
+def test_labels_by_their_scores(rlm: RLM) -> None:
+    served, _ = rlm._loop.run(rlm._models())
+    engine = served.sub
+
+    async def ask(request: Request) -> Generation:
+        assert isinstance(request.prompt, Asked)
+        [prompt] = engine.prompts([request.prompt])
+        return await engine.generate(replace(request, prompt=prompt))
+
+    def pick(question: str, *labels: str) -> tuple[str, dict[str, float]]:
+        shape = Shape(choices=labels)
+        request = Request(Asked(shape.told(question), NEEDLE), 50, shape=shape)
+        label, scores = rlm._loop.run(choose(engine, request, labels, scores=True, ask=ask))
+        assert scores is not None
+        assert sum(scores.values()) == pytest.approx(1)
+        assert label == max(scores, key=scores.__getitem__)
+        written = rlm._loop.run(choose(engine, request, labels, scores=False, ask=ask))
+        print(question, scores, written)
+        if "yes" not in labels:
+            by_grammar = rlm._loop.run(ask(request))
+            assert written == (by_grammar.text, None)
+        return label, scores
+
+    assert pick("Is an animal named in the text?", "yes", "no")[0] == "yes"
+    assert pick("Does it rain in the text?", "no", "yes")[0] == "no"
+    label, scores = pick("Which animal is named in the text?", "dog", "camel", "whale", "cat")
+    assert label == "camel"
+    assert scores["camel"] > 0.5
+    # Labels that begin alike, and one that another begins with.
+    for labels in (("camel of a guide", "camel race", "ship"), ("one", "one hundred", "none")):
+        _, scores = pick("What is it about?", *labels)
+        assert all(0 < score < 1 for score in scores.values())
+
+
+def test_typed_calls_on_many_items(rlm: RLM, tmp_path: Path) -> None:
+    completion = with_cell(
+        rlm,
+        """
+import json, pydantic
+class Camel(pydantic.BaseModel):
+    name: str
+    age: int
+items = ["The camel Ada is 5 years old.", "It rained all day.", "The camel Bo is 7 years old."]
+found = {
+    "filtered": llm_filter(items, "Is a camel named in the text?"),
+    "mapped": llm_map([items[0], items[2]], "How old is the camel?", int),
+    "extracted": [one.model_dump() for one in llm_extract([items[0], items[2]], Camel)],
+    "fields": llm_extract(items[0], {"name": "name of the camel", "tags": [str]}),
+    "classified": llm_classify(items, {"animal": "about an animal", "weather": "about weather"}),
+}
+print(json.dumps(found))
+done(json.dumps(found))
+""",
+        NEEDLE,
+        tmp_path,
+    )
+    print(completion.answer)
+    found = json.loads(completion.answer)
+    assert "The camel Ada is 5 years old." in found["filtered"]
+    assert "It rained all day." not in found["filtered"]
+    assert found["mapped"] == [5, 7]
+    assert [one["age"] for one in found["extracted"]] == [5, 7]
+    assert "Bo" in found["extracted"][1]["name"]
+    assert "Ada" in found["fields"]["name"]
+    assert found["classified"][0] == "animal"
+    assert set(found["classified"]) <= {"animal", "weather"}
+
+
+def test_classes_with_scores(rlm: RLM, tmp_path: Path) -> None:
+    completion = with_cell(
+        rlm,
+        """
+import json
+items = ["A masterpiece.", "Terrible acting."]
+got = llm_classify(items, ["good", "bad"], "How did the critic find it?", with_scores=True)
+done(json.dumps([[label, label.scores] for label in got]))
+""",
+        NEEDLE,
+        tmp_path,
+    )
+    (first, scores), (second, _) = json.loads(completion.answer)
+    assert (first, second) == ("good", "bad")
+    assert scores["good"] + scores["bad"] == pytest.approx(1)
+    assert completion.usage["sub"][1].tokens_out == 2

@@ -20,10 +20,14 @@ AF_UNIX, AF_INET, AF_NETLINK, AF_VSOCK = 1, 2, 16, 40
 
 
 def verdict(machine: str, number: int, *args: int, arch: int | None = None) -> int:
-    """Run the BPF program on one system call, as the kernel would."""
-    program = seccomp.program(machine)
-    code = list(struct.iter_unpack("<HBBI", program))
+    """What the kernel's filter says to one system call."""
     audit = seccomp.MACHINES[machine].audit if arch is None else arch
+    return run_filter(seccomp.program(machine), audit, number, *args)
+
+
+def run_filter(program: bytes, audit: int, number: int, *args: int) -> int:
+    """Run a BPF program on one system call, as the kernel would."""
+    code = list(struct.iter_unpack("<HBBI", program))
     data = struct.pack("<IIQ6Q", number, audit, 0, *args, *[0] * (6 - len(args)))
     at = value = 0
     while True:

@@ -7,6 +7,8 @@ Started as `python -I -S -c "...; bootstrap.main()" START` where START is a JSON
     token       secret of this kernel
     frame       most bytes of one call
     context     folder of the staged context
+    late        whether the context comes later: by the first cell it is there, and settings
+                that go with it in `hints.json` beside it
     connection  Jupyter's connection file
     sockets     {port: file descriptor}
     rlimits     {name of the limit without RLIMIT_: value}

@@ -17,10 +17,13 @@ import socket
 import threading
 from collections import deque
 from concurrent.futures import Future, InvalidStateError
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .errors import SubcallError, revive
-from .frames import HEADER, encode
+from .frames import HEADER, encode, extended
+
+if TYPE_CHECKING:
+    from .dryrun import DryRun
 
 _READ = 1 << 18
 _QUEUED = 64 << 20
@@ -39,7 +42,7 @@ class Bridge:
         self.cap = cap
         self._path = path
         self._token = token
-        self._link: _Link | None = None
+        self._link: _Link | DryRun | None = None
         self._lock = threading.Lock()
         os.register_at_fork(after_in_child=self._forget)
 
@@ -55,14 +58,22 @@ class Bridge:
         """
         self._connected()
 
-    def _connected(self) -> _Link:
+    def divert(self, link: DryRun) -> None:
+        """Have `link` answer all calls of this process."""
+        self._link = link
+
+    def _connected(self) -> _Link | DryRun:
         with self._lock:
             if self._link is None or self._link.broken:
                 self._link = _Link(self._path, self._token, self.cap)
             return self._link
 
-    def submit(self, op: str, params: dict[str, Any]) -> Future[Any]:
+    def submit(self, op: str, params: dict[str, Any] | bytes) -> Future[Any]:
         """Send one call; cancelling the future tells the host to drop it.
+
+        Args:
+            op: name of the call.
+            params: its parameters, or the JSON of them.
 
         Raises:
             SubcallError: the call can't be put in a frame, or the host does not listen.
@@ -111,10 +122,14 @@ class _Link:
         self._send(encode({"token": token}, cap))
         threading.Thread(target=self._run, name="bridge", daemon=True).start()
 
-    def submit(self, op: str, params: dict[str, Any]) -> Future[Any]:
+    def submit(self, op: str, params: dict[str, Any] | bytes) -> Future[Any]:
         number = next(self._ids)
+        call = {"id": number, "op": op}
         try:
-            frame = encode({"id": number, "op": op, "params": params}, self._cap)
+            if isinstance(params, bytes):
+                frame = extended(call, "params", params, self._cap)
+            else:
+                frame = encode({**call, "params": params}, self._cap)
         except (TypeError, ValueError, RecursionError) as error:
             raise SubcallError(f"{op}: {error}") from None
         future: Future[Any] = Future()

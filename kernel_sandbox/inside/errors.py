@@ -23,8 +23,21 @@ class PromptTooLong(ModelError):
     room: int
 
 
+class BadReply(ModelError):
+    """The sub-LM's typed answer can't be used, also after it was asked once more."""
+
+    cut: bool = False
+    tokens: int = 0
+
+
 class BudgetExceeded(SubcallError):
     """The run has spent its calls, tokens or seconds: answer with what is known."""
+
+
+class IncompleteAnswer(SubcallError):
+    """A child run was at the end of its budget before it was sure. `answer` is its best so far."""
+
+    answer: str
 
 
 class BatchError(SubcallError):
@@ -46,7 +59,15 @@ class BatchError(SubcallError):
 
 
 _KINDS: dict[str, type[SubcallError]] = {
-    kind.__name__: kind for kind in (SubcallError, ModelError, PromptTooLong, BudgetExceeded)
+    kind.__name__: kind
+    for kind in (
+        SubcallError,
+        ModelError,
+        PromptTooLong,
+        BadReply,
+        BudgetExceeded,
+        IncompleteAnswer,
+    )
 }
 
 

@@ -35,6 +35,20 @@ def encode(value: Any, cap: int) -> bytes:
     except UnicodeEncodeError as error:
         half = error.object[error.start]
         raise ValueError(f"the text holds {half!a}, half of a surrogate pair") from None
+    return _framed(payload, cap)
+
+
+def extended(value: dict[str, Any], name: str, body: bytes, cap: int) -> bytes:
+    """Frame holding `value` with one more field, whose JSON is `body`.
+
+    Raises:
+        FrameTooLarge: the JSON is over `cap` bytes.
+    """
+    start = json.dumps(value, separators=(",", ":")).encode().removesuffix(b"}")
+    return _framed(b'%b,"%b":%b}' % (start, name.encode(), body), cap)
+
+
+def _framed(payload: bytes, cap: int) -> bytes:
     if len(payload) > cap:
         raise FrameTooLarge(
             f"the call is {len(payload):,} bytes long; one call carries at most {cap:,}"

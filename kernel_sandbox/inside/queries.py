@@ -8,7 +8,9 @@ from concurrent.futures import Future
 from typing import Any
 
 from .bridge import Bridge
-from .errors import BatchError, SubcallError
+from .calls import Call, Form
+from .errors import BadReply, BatchError, SubcallError
+from .rehearsal import Rehearsal
 
 _PIECE = 1 << 20
 
@@ -46,8 +48,9 @@ class Hits(list[Hit]):
 class Queries:
     """The calls, bound to one bridge. Their docstrings are what `help()` shows in a cell."""
 
-    def __init__(self, bridge: Bridge) -> None:
+    def __init__(self, bridge: Bridge, rehearsal: Rehearsal) -> None:
         self._bridge = bridge
+        self._rehearsal = rehearsal
 
     def llm_query(
         self,
@@ -63,17 +66,23 @@ class Queries:
 
         llm_query("Who is the captain?", text=piece)            -> str
         llm_query("Sentiment?", text=t, choices=["good", "bad"])  -> one of the choices
-        llm_query("List the dates", text=t, schema={...})       -> value of that JSON schema
+        llm_query("Who is it?", text=t, schema={"name": str, "age": int})  -> dict of these
 
         Put the slice in `text` and the question in `prompt`: questions on the same slice are
-        then much faster. `schema` is a JSON schema or a pydantic class. `model` is ignored.
+        then much faster. `schema` is fields with their types, a type such as list[str] or int,
+        a JSON schema, or a pydantic class (the result is then an instance). `model` is ignored.
 
         Raises:
             PromptTooLong: with `.tokens` and `.room`; cut the text with slices().
             BudgetExceeded: no more calls in this run.
+            BadReply: the answer did not fit schema or choices, and neither did a second one.
         """
-        params = _params(prompt, text, schema, choices, max_tokens)
-        return _typed(self._bridge.call("llm_query", params), schema)
+        call = _call(prompt, text, Form.of(schema, choices), max_tokens)
+        try:
+            return call.read(self._rehearsal.ask(call.params))
+        except BadReply as error:
+            call = call.again(error)
+        return call.read(self._rehearsal.ask(call.params))
 
     async def allm_query(
         self,
@@ -86,8 +95,12 @@ class Queries:
         model: str | None = None,
     ) -> Any:
         """llm_query for asyncio: `await asyncio.gather(*[allm_query(q, t) for t in texts])`."""
-        params = _params(prompt, text, schema, choices, max_tokens)
-        return _typed(await self._bridge.acall("llm_query", params), schema)
+        call = _call(prompt, text, Form.of(schema, choices), max_tokens)
+        try:
+            return call.read(await self._bridge.acall("llm_query", call.params))
+        except BadReply as error:
+            call = call.again(error)
+        return call.read(await self._bridge.acall("llm_query", call.params))
 
     def llm_query_batched(
         self,
@@ -112,16 +125,30 @@ class Queries:
         Raises:
             BatchError: some calls failed; `.results` has the answers and the exceptions.
         """
-        choices = None if choices is None else list(choices)
+        form = Form.of(schema, choices)
+        calls = [_call(prompt, one, form, max_tokens) for prompt, one in pairs(prompts, text)]
+        return self.batch(calls, return_exceptions=return_exceptions)
+
+    def batch(self, calls: Sequence[Call], *, return_exceptions: bool = False) -> list[Any]:
+        """Make many calls at once; their values in order.
+
+        Raises:
+            BatchError: some calls failed and `return_exceptions` is not set.
+        """
         pending: list[Future[Any] | SubcallError] = []
         try:
-            for prompt, piece in _pairs(prompts, text):
-                params = _params(prompt, piece, schema, choices, max_tokens)
-                try:
-                    pending.append(self._bridge.submit("llm_query", params))
-                except SubcallError as error:
-                    pending.append(error)
-            results = [_outcome(one, schema) for one in pending]
+            submit = self._submit if len(calls) > 1 else self._submit_lone
+            pending.extend(submit(call) for call in calls)
+            results = [_outcome(call, one) for call, one in zip(calls, pending, strict=True)]
+            again = [
+                (at, calls[at].again(one))
+                for at, one in enumerate(results)
+                if isinstance(one, BadReply)
+            ]
+            second = len(pending)
+            pending.extend(self._submit(call) for _, call in again)
+            for (at, call), one in zip(again, pending[second:], strict=True):
+                results[at] = _outcome(call, one)
         except BaseException:
             for one in pending:
                 if isinstance(one, Future):
@@ -130,6 +157,18 @@ class Queries:
         if not return_exceptions and any(isinstance(one, Exception) for one in results):
             raise BatchError(results)
         return results
+
+    def _submit(self, call: Call) -> Future[Any] | SubcallError:
+        try:
+            return self._bridge.submit("llm_query", call.params)
+        except SubcallError as error:
+            return error
+
+    def _submit_lone(self, call: Call) -> Future[Any] | SubcallError:
+        try:
+            return self._rehearsal.submit(call.params)
+        except SubcallError as error:
+            return error
 
     def search(self, query: Any, k: int = 5) -> Hits:
         """Find the `k` passages of the context that fit the words of `query` best (BM25).
@@ -168,42 +207,30 @@ def as_text(value: Any) -> str:
     return str(value)
 
 
-def _params(
-    prompt: Any, text: Any, schema: Any, choices: Iterable[Any] | None, max_tokens: int | None
-) -> dict[str, Any]:
-    if schema is not None and not isinstance(schema, dict):
-        try:
-            schema = schema.model_json_schema()
-        except (AttributeError, TypeError):
-            raise TypeError(
-                f"schema is a JSON schema (dict) or a pydantic class, not {type(schema).__name__}"
-            ) from None
-    if isinstance(choices, str):
-        raise TypeError('choices is a list of labels, such as ["yes", "no"], not a string')
-    return {
-        "prompt": as_text(prompt),
-        "text": None if text is None else as_text(text),
-        "schema": schema,
-        "choices": None if choices is None else [str(one) for one in choices],
-        "max_tokens": None if max_tokens is None else int(max_tokens),
-    }
+def _call(prompt: Any, text: Any, form: Form, max_tokens: Any) -> Call:
+    return Call(
+        as_text(prompt),
+        None if text is None else as_text(text),
+        form,
+        None if max_tokens is None else int(max_tokens),
+    )
 
 
-def _typed(answer: Any, schema: Any) -> Any:
-    validate = getattr(schema, "model_validate", None)
-    return answer if validate is None else validate(answer)
-
-
-def _outcome(one: Future[Any] | SubcallError, schema: Any) -> Any:
+def _outcome(call: Call, one: Future[Any] | SubcallError) -> Any:
     if isinstance(one, SubcallError):
         return one
     try:
-        return _typed(one.result(), schema)
+        return call.read(one.result())
     except Exception as error:
         return error
 
 
-def _pairs(prompts: Any, text: Any) -> list[tuple[Any, Any]]:
+def pairs(prompts: Any, text: Any) -> list[tuple[Any, Any]]:
+    """Each prompt with its text; either may be given once for all.
+
+    Raises:
+        ValueError: both are many, and not equally many.
+    """
     one_prompt = isinstance(prompts, (str, bytes, Mapping))
     many_texts = isinstance(text, Iterable) and not isinstance(text, (str, bytes, Mapping))
     if many_texts:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,10 @@ from .bridge import Bridge
 from .corpus import open_context
 from .look import Look
 from .queries import Queries
+from .recursion import Recursion
+from .rehearsal import Rehearsal
+from .staged import HINTS
+from .typed import Typed
 
 
 class Repl:
@@ -27,40 +32,66 @@ class Repl:
         self.names: dict[str, Any] = {}
         bridge = Bridge(start["bridge"], start["token"], start["frame"])
         bridge.connect()
-        opened = open_context(Path(start["context"]))
-        queries = Queries(bridge)
-        look = Look(opened, start["hints"])
+        self._rehearsal = Rehearsal(bridge, start["hints"])
+        queries = Queries(bridge, self._rehearsal)
+        recursion = Recursion(bridge)
+        typed = Typed(queries)
         hidden: set[str] = set()
         self._hidden = hidden
         self._desk = Desk(bridge, self.names, hidden)
         self._tools: dict[str, Any] = {
-            "context": opened.value,
             "llm_query": queries.llm_query,
             "allm_query": queries.allm_query,
             "llm_query_batched": queries.llm_query_batched,
+            "llm_map": typed.llm_map,
+            "llm_filter": typed.llm_filter,
+            "llm_classify": typed.llm_classify,
+            "llm_extract": typed.llm_extract,
             "search": queries.search,
             "count_tokens": queries.count_tokens,
-            "grep": look.grep,
-            "slices": look.slices,
+            "rlm_query": recursion.rlm_query,
+            "rlm_query_batched": recursion.rlm_query_batched,
             "SubcallError": errors.SubcallError,
             "ModelError": errors.ModelError,
             "PromptTooLong": errors.PromptTooLong,
+            "BadReply": errors.BadReply,
             "BudgetExceeded": errors.BudgetExceeded,
             "BatchError": errors.BatchError,
+            "IncompleteAnswer": errors.IncompleteAnswer,
             "exit": _leave,
             "quit": _leave,
             **dict(named(self._desk)),
         }
         self.names["answer"] = Answer()
+        self._folder = Path(start["context"])
+        self._hints = start["hints"]
+        self._late = start["late"]
+        if not self._late:
+            self._open()
+
+    def _open(self) -> None:
+        opened = open_context(self._folder)
+        look = Look(opened, self._hints)
+        own = {"context": opened.value, "grep": look.grep, "slices": look.slices}
+        self._tools |= own
+        self._hidden.update(own)
 
     def attach(self, shell: Any) -> None:
         """Repair the names before each cell and send the answer after it."""
-        self._before()
+        self._install()
         self._hidden.update(self.names)
+        self._rehearsal.attach(shell)
         shell.events.register("pre_run_cell", self._before)
         shell.events.register("post_run_cell", self._after)
 
     def _before(self, *_: Any) -> None:
+        if self._late:
+            self._late = False
+            self._hints.update(json.loads((self._folder / HINTS).read_text("utf-8")))
+            self._open()
+        self._install()
+
+    def _install(self) -> None:
         self.names.update(self._tools)
         self._desk.install()
 

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from types import TracebackType
 
+    from .rehearsal import Rehearsal
+
 _SHOWN = 1 << 17
 _LONGEST = 2_000
 _LEAVES = ("None", "", "0")
@@ -56,6 +58,19 @@ class _Shell(ZMQInteractiveShell):  # type: ignore[misc]
 
     displayhook_class = Type(_DisplayHook)
     display_pub_class = Type(_DisplayPublisher)
+
+    rehearsal: Rehearsal | None = None
+
+    async def run_ast_nodes(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the statements of a cell, which may be run ahead of themselves."""
+        rehearsal = self.rehearsal
+        if rehearsal is None:
+            return await super().run_ast_nodes(*args, **kwargs)
+        rehearsal.begin()
+        try:
+            return await super().run_ast_nodes(*args, **kwargs)
+        finally:
+            rehearsal.end()
 
     def init_environment(self) -> None:
         """Leave the environment as the host built it: no colours."""
@@ -128,6 +143,9 @@ class _Kernel(IPythonKernel):  # type: ignore[misc]
 
     async def do_execute(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """Run a cell."""
+        rehearsal = self.shell.rehearsal
+        if rehearsal is not None:
+            rehearsal.reset()
         try:
             reply: dict[str, Any] = await super().do_execute(*args, **kwargs)
             for stream in (sys.stdout, sys.stderr):

@@ -12,6 +12,8 @@ Files of the folder, written by `engine/blob.py`:
     name_bounds  where each name starts, in bytes, and the end; with a dict only
     name_order   numbers of the documents, sorted by their names' bytes; with a dict only
     json_flags   a byte a document: 1 where its text is JSON to be parsed; absent when none is
+    hints.json   settings of the tools, for a kernel that was started before the context was
+                 known (`kernel_sandbox/warm.py`); absent elsewhere
 
 Tables are unsigned 64-bit integers in the machine's own byte order; writer and reader share
 the machine. The blob is read with `pread`, not mapped: pages of a mapping would count as the
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 STRIDE = 1024
+HINTS = "hints.json"
 TABLE_TYPE: Final = "Q"
 _WINDOW = 1 << 20
 

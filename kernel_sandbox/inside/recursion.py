@@ -1,0 +1,104 @@
+"""The names that start child runs: `rlm_query` and `rlm_query_batched`."""
+
+# No `annotations` from `__future__`: help() in a cell would show the types in quotes.
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
+from typing import Any
+
+from .bridge import Bridge
+from .errors import BatchError, SubcallError
+from .queries import Hit, as_text, pairs
+from .text import Text
+
+
+class Recursion:
+    """The calls, bound to one bridge. Their docstrings are what `help()` shows in a cell."""
+
+    def __init__(self, bridge: Bridge) -> None:
+        self._bridge = bridge
+
+    def rlm_query(self, prompt: Any, context: Any = None, model: str | None = None) -> str:
+        """Hand a task over to a child that works as you do, and return its answer.
+
+        rlm_query("Which clauses end the contract early?", context["lease.txt"])
+
+        The child has a REPL of its own in which `context` is what it was given: a text, or a
+        list or dict of them. It takes turns, searches, and asks the sub-LM, so give it what is
+        too long or too hard for one llm_query. Without a context, the prompt is all it sees. A
+        short context it reads directly. Children can't have children without end: at the last
+        level this is llm_query(prompt, text=context). `model` is ignored.
+
+        Raises:
+            IncompleteAnswer: it ran out of budget; `.answer` is its best so far.
+            BudgetExceeded: nothing is left of this run's budget to give.
+            SubcallError: it failed; the message says why.
+        """
+        return str(self._bridge.call("rlm_query", _params(prompt, context)))
+
+    def rlm_query_batched(
+        self,
+        prompts: Any,
+        contexts: Any = None,
+        *,
+        return_exceptions: bool = False,
+        model: str | None = None,
+    ) -> list[Any]:
+        """Start many children at once and return their answers in order.
+
+        rlm_query_batched("Who signs?", [a, b, c])         one task on many contexts
+        rlm_query_batched(["Who?", "When?"], text)         many tasks on one text or dict
+        rlm_query_batched(prompts, contexts)               pairs, equally long
+
+        All children run to their end, even where some fail. With return_exceptions=True a
+        failed child's exception stands in its place.
+
+        Raises:
+            BatchError: some children failed; `.results` has the answers and the exceptions.
+        """
+        shared = isinstance(contexts, Text)
+        pending: list[Future[Any] | SubcallError] = []
+        try:
+            for prompt, context in pairs(prompts, str(contexts) if shared else contexts):
+                params = _params(prompt, context)
+                try:
+                    pending.append(self._bridge.submit("rlm_query", params))
+                except SubcallError as error:
+                    pending.append(error)
+            results = [_outcome(one) for one in pending]
+        except BaseException:
+            for one in pending:
+                if isinstance(one, Future):
+                    one.cancel()
+            raise
+        if not return_exceptions and any(isinstance(one, Exception) for one in results):
+            raise BatchError(results)
+        return results
+
+
+def _params(prompt: Any, context: Any) -> dict[str, Any]:
+    return {"prompt": as_text(prompt), "context": None if context is None else _plain(context)}
+
+
+def _plain(value: Any) -> Any:
+    """`value` as a text, list or dict that a frame can hold, passages by their text."""
+    if isinstance(value, Hit):
+        return as_text(value)
+    if isinstance(value, Mapping):
+        return {str(key): _plain(one) for key, one in value.items()}
+    if isinstance(value, Text):
+        return str(value)
+    if isinstance(value, str):
+        return value
+    if isinstance(value, Sequence) and not isinstance(value, (bytes, bytearray, memoryview)):
+        return [_plain(one) for one in value]
+    return value if value is None or isinstance(value, (bool, int, float)) else as_text(value)
+
+
+def _outcome(one: Future[Any] | SubcallError) -> Any:
+    if isinstance(one, SubcallError):
+        return one
+    try:
+        return str(one.result())
+    except Exception as error:
+        return error
