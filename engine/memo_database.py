@@ -163,6 +163,9 @@ class MemoDatabase:
 
 
 def _connect(path: Path) -> sqlite3.Connection:
+    # Made by SQLite itself, others could read what was answered.
+    with contextlib.suppress(FileExistsError):
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
     connection = sqlite3.connect(path, timeout=_PATIENCE_SECONDS, isolation_level=None)
     try:
         _prepare(connection)

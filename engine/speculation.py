@@ -114,8 +114,11 @@ class Speculation:
         self._unknown = 0
 
     def _drop_waiting(self) -> None:
-        for guess in self._guesses.values():
+        for key, guess in tuple(self._guesses.items()):
             if not guess.started and not guess.used:
+                # Another dry run may foresee it again.
+                del self._guesses[key]
+                self._usage.wasted += 1
                 guess.task.cancel()
 
     async def _answer(self, guess: _Guess, key: bytes, request: Request) -> Generation:

@@ -71,6 +71,21 @@ def test_flags_win_over_environment_and_file(
     assert (found.budget.turns, found.budget.seconds) == (3, 7.5)
 
 
+def test_switches_and_counts_come_from_the_same_places(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert (settings.load({}, {}).memo, settings.load({}, {}).speculate) == (True, True)
+    Path("outcore.toml").write_text("memo = false\ndepth = 2\n", encoding="utf-8")
+    found = settings.load({"speculate": False}, {"OUTCORE_KERNELS": "3"})
+    assert (found.memo, found.speculate, found.depth, found.kernels) == (False, False, 2, 3)
+    assert settings.load({}, {"OUTCORE_MEMO": "yes"}).memo is True
+    with pytest.raises(ConfigError, match="OUTCORE_MEMO: memo must be true or false"):
+        settings.load({}, {"OUTCORE_MEMO": "perhaps"})
+    with pytest.raises(ConfigError, match="OUTCORE_DEPTH: depth must be a number"):
+        settings.load({}, {"OUTCORE_DEPTH": "deep"})
+
+
 def test_a_working_folder_can_not_lower_the_guard(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

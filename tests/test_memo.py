@@ -66,6 +66,13 @@ async def test_a_later_instance_finds_it(path: Path) -> None:
         assert await memo.get(key(1)) == replace(said("one"), origin="memo")
 
 
+async def test_others_can_not_read_it(path: Path, memo: Memo) -> None:
+    memo.put(key(1), said("one"))
+    await memo.flush()
+    files = [file for file in path.parent.iterdir() if file.name.startswith("memo.db")]
+    assert {file.stat().st_mode & 0o077 for file in files if file.suffix != ".lock"} == {0}
+
+
 async def test_the_last_put_under_a_key_stays(memo: Memo) -> None:
     memo.put(key(1), said("one"))
     await memo.flush()
