@@ -5,11 +5,13 @@
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future
+from functools import partial
 from typing import Any
 
+from .batches import Pending, given_up_together, outcome, submitted, told
 from .bridge import Bridge
 from .calls import Call, Form
-from .errors import BadReply, BatchError, SubcallError
+from .errors import BadReply
 from .rehearsal import Rehearsal
 
 _PIECE = 1 << 20
@@ -135,40 +137,24 @@ class Queries:
         Raises:
             BatchError: some calls failed and `return_exceptions` is not set.
         """
-        pending: list[Future[Any] | SubcallError] = []
-        try:
-            submit = self._submit if len(calls) > 1 else self._submit_lone
-            pending.extend(submit(call) for call in calls)
-            results = [_outcome(call, one) for call, one in zip(calls, pending, strict=True)]
+        pending: list[Pending] = []
+        submit = self._submit if len(calls) > 1 else self._rehearsal.submit
+        with given_up_together(pending):
+            pending.extend(submitted(partial(submit, call.params)) for call in calls)
+            results = [outcome(one, call.read) for one, call in zip(pending, calls, strict=True)]
             again = [
                 (at, calls[at].again(one))
                 for at, one in enumerate(results)
                 if isinstance(one, BadReply)
             ]
             second = len(pending)
-            pending.extend(self._submit(call) for _, call in again)
+            pending.extend(submitted(partial(self._submit, call.params)) for _, call in again)
             for (at, call), one in zip(again, pending[second:], strict=True):
-                results[at] = _outcome(call, one)
-        except BaseException:
-            for one in pending:
-                if isinstance(one, Future):
-                    one.cancel()
-            raise
-        if not return_exceptions and any(isinstance(one, Exception) for one in results):
-            raise BatchError(results)
-        return results
+                results[at] = outcome(one, call.read)
+        return told(results, return_exceptions=return_exceptions)
 
-    def _submit(self, call: Call) -> Future[Any] | SubcallError:
-        try:
-            return self._bridge.submit("llm_query", call.params)
-        except SubcallError as error:
-            return error
-
-    def _submit_lone(self, call: Call) -> Future[Any] | SubcallError:
-        try:
-            return self._rehearsal.submit(call.params)
-        except SubcallError as error:
-            return error
+    def _submit(self, params: dict[str, Any]) -> Future[Any]:
+        return self._bridge.submit("llm_query", params)
 
     def search(self, query: Any, k: int = 5) -> Hits:
         """Find the `k` passages of the context that fit the words of `query` best (BM25).
@@ -214,15 +200,6 @@ def _call(prompt: Any, text: Any, form: Form, max_tokens: Any) -> Call:
         form,
         None if max_tokens is None else int(max_tokens),
     )
-
-
-def _outcome(call: Call, one: Future[Any] | SubcallError) -> Any:
-    if isinstance(one, SubcallError):
-        return one
-    try:
-        return call.read(one.result())
-    except Exception as error:
-        return error
 
 
 def pairs(prompts: Any, text: Any) -> list[tuple[Any, Any]]:

@@ -3,11 +3,11 @@
 # No `annotations` from `__future__`: help() in a cell would show the types in quotes.
 
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Future
+from functools import partial
 from typing import Any
 
+from .batches import Pending, given_up_together, outcome, submitted, told
 from .bridge import Bridge
-from .errors import BatchError, SubcallError
 from .queries import Hit, as_text, pairs
 from .text import Text
 
@@ -57,23 +57,15 @@ class Recursion:
             BatchError: some children failed; `.results` has the answers and the exceptions.
         """
         shared = isinstance(contexts, Text)
-        pending: list[Future[Any] | SubcallError] = []
-        try:
-            for prompt, context in pairs(prompts, str(contexts) if shared else contexts):
-                params = _params(prompt, context)
-                try:
-                    pending.append(self._bridge.submit("rlm_query", params))
-                except SubcallError as error:
-                    pending.append(error)
-            results = [_outcome(one) for one in pending]
-        except BaseException:
-            for one in pending:
-                if isinstance(one, Future):
-                    one.cancel()
-            raise
-        if not return_exceptions and any(isinstance(one, Exception) for one in results):
-            raise BatchError(results)
-        return results
+        given = pairs(prompts, str(contexts) if shared else contexts)
+        pending: list[Pending] = []
+        with given_up_together(pending):
+            pending.extend(
+                submitted(partial(self._bridge.submit, "rlm_query", _params(prompt, context)))
+                for prompt, context in given
+            )
+            results = [outcome(one, str) for one in pending]
+        return told(results, return_exceptions=return_exceptions)
 
 
 def _params(prompt: Any, context: Any) -> dict[str, Any]:
@@ -93,12 +85,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Sequence) and not isinstance(value, (bytes, bytearray, memoryview)):
         return [_plain(one) for one in value]
     return value if value is None or isinstance(value, (bool, int, float)) else as_text(value)
-
-
-def _outcome(one: Future[Any] | SubcallError) -> Any:
-    if isinstance(one, SubcallError):
-        return one
-    try:
-        return str(one.result())
-    except Exception as error:
-        return error
