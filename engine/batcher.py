@@ -23,7 +23,7 @@ from outcore.engine.lane import Lane
 from outcore.engine.line import Ticket
 from outcore.engine.traffic import Traffic
 from outcore.errors import ModelUnavailable
-from outcore.models.engine import Asked
+from outcore.models.engine import Asked, TokenPrompt, check_chars, check_fits
 
 if TYPE_CHECKING:
     from outcore.engine.memo import Memo
@@ -105,7 +105,7 @@ class Batcher:
         usage = Usage() if usage is None else usage
         key = key or self.identity(request)
         flight = self._flights.get(key) if key is not None else None
-        if flight is None:
+        if flight is None or flight.ended:
             flight = Flight(request.priority)
             if key is not None:
                 self._flights[key] = flight
@@ -127,12 +127,9 @@ class Batcher:
         self._encoder.close()
 
     async def _fly(self, flight: Flight, key: bytes | None, request: Request, usage: Usage) -> None:
-        result: Generation | BaseException
+        result: Generation | BaseException = asyncio.CancelledError()
         try:
             result = await self._answer(flight, key, request, usage)
-        except asyncio.CancelledError as error:
-            result = error
-            raise
         except Exception as error:  # belongs to those who wait
             result = error
         finally:
@@ -148,10 +145,15 @@ class Batcher:
             remembered = await memo.get(key)
             if remembered is not None:
                 return remembered
+        engine = self.engine
         if isinstance(request.prompt, Asked):
+            check_chars(engine, request.prompt, request.max_tokens)
             request = replace(request, prompt=await self._encoder.prompt(request.prompt))
         assert not isinstance(request.prompt, Asked)
-        length = self.engine.length(request.prompt)
+        length = engine.length(request.prompt)
+        if isinstance(request.prompt, TokenPrompt):
+            # In the line it would hold up all others until the engine is empty.
+            check_fits(engine, length, request.max_tokens)
         replica, cost = self._homes.choose(request.prompt, length, request.max_tokens)
         lane = self._lanes[replica]
         ticket = Ticket(
@@ -178,8 +180,10 @@ class Batcher:
                 raise asyncio.CancelledError
             request = replace(request, priority=flight.priority, replica=replica)
             generation = await self._generate(request)
-        except BaseException:
+        except BaseException as error:
             traffic.failed += 1
+            if isinstance(error, asyncio.CancelledError) and flight.ended:
+                usage.abandon(length)
             raise
         finally:
             traffic.running -= 1

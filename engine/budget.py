@@ -78,6 +78,10 @@ class Usage:
         self.tokens_cached += generation.tokens_cached
         self.tokens_out += generation.tokens_out
 
+    def abandon(self, tokens: int) -> None:
+        """Count the prompt of a generation that was broken off: the engine has worked on it."""
+        self.tokens_in += tokens
+
     def fold(self, other: Usage) -> None:
         """Count all that another one has counted."""
         for name in _COUNTERS:

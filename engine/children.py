@@ -30,6 +30,8 @@ INSTRUCTION_INSIDE = (
     "The context holds a question or an instruction; find it, usually at the very start or end, "
     "and carry it out."
 )
+# Children of one run that are at work at once; those whose context is short need no kernel.
+_AT_ONCE = 64
 _SHOWN_PROMPT = 200
 _SHOWN_ANSWER = 500
 
@@ -85,6 +87,7 @@ class Children:
         self._parent = parent
         self._numbers = itertools.count(1)
         self._running: set[asyncio.Task[str]] = set()
+        self._places = asyncio.Semaphore(_AT_ONCE)
 
     async def answer(self, task: Task) -> str:
         """Have a child do it. Cancelling this ends the child with all that belongs to it.
@@ -120,6 +123,10 @@ class Children:
             child.exception()
 
     async def _run(self, number: int, task: Task) -> str:
+        async with self._places:
+            return await self._run_now(number, task)
+
+    async def _run_now(self, number: int, task: Task) -> str:
         parent = self._parent
         spending = parent.spending.open_child()
         event: dict[str, Any] = {"status": "failed", "answer": ""}

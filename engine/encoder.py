@@ -7,9 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from outcore.errors import ModelError
 
+if TYPE_CHECKING:
     from outcore.models.engine import Asked, Engine, Prompt
 
 # Tokenizers use all cores for one batch; the second thread lets short questions pass a long text.
@@ -27,9 +27,16 @@ class Encoder:
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="tokenize")
         self._waiting: list[tuple[Asked, asyncio.Future[Prompt]]] = []
         self._working = 0
+        self._closed = False
 
     async def prompt(self, asked: Asked) -> Prompt:
-        """The prompt of one question."""
+        """The prompt of one question.
+
+        Raises:
+            ModelError: the encoder is closed.
+        """
+        if self._closed:
+            raise ModelError(f"{self._engine.name}: the engine has been closed")
         future: asyncio.Future[Prompt] = asyncio.get_running_loop().create_future()
         self._waiting.append((asked, future))
         if len(self._waiting) == 1:
@@ -38,7 +45,11 @@ class Encoder:
         return await future
 
     def close(self) -> None:
-        """End the threads; what still waits is never answered."""
+        """End the threads; what still waits is cancelled."""
+        self._closed = True
+        for _, future in self._waiting:
+            future.cancel()
+        self._waiting.clear()
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def _start(self) -> None:
@@ -46,39 +57,49 @@ class Encoder:
             [(asked, future)] = self._waiting
             self._waiting = []
             if not future.cancelled():
-                self._settle([future], partial(self._engine.prompts, [asked]))
+                _settle([future], self._made([asked]))
             return
-        while self._waiting and self._working < _THREADS:
+        while self._waiting and self._working < _THREADS and not self._closed:
             batch, self._waiting = self._waiting[:_BATCH], self._waiting[_BATCH:]
             batch = [(asked, future) for asked, future in batch if not future.cancelled()]
             if batch:
                 self._working += 1
                 work = asyncio.get_running_loop().run_in_executor(
-                    self._pool, self._engine.prompts, [asked for asked, _ in batch]
+                    self._pool, self._made, [asked for asked, _ in batch]
                 )
                 work.add_done_callback(partial(self._end, [future for _, future in batch]))
 
+    def _made(self, asked: list[Asked]) -> list[Prompt | Exception]:
+        try:
+            return list(self._engine.prompts(asked))
+        except Exception as error:
+            if len(asked) == 1:
+                return [error]
+        # One that can't be made is not the others' fault.
+        return [made for one in asked for made in self._made([one])]
+
     def _end(
-        self, futures: list[asyncio.Future[Prompt]], work: asyncio.Future[list[Prompt]]
+        self,
+        futures: list[asyncio.Future[Prompt]],
+        work: asyncio.Future[list[Prompt | Exception]],
     ) -> None:
         self._working -= 1
-        if not work.cancelled():  # else the encoder has been closed
-            self._settle(futures, work.result)
+        if work.cancelled():
+            for future in futures:
+                future.cancel()
+        else:
+            _settle(futures, work.result())
         self._start()
 
-    def _settle(
-        self, futures: list[asyncio.Future[Prompt]], make: Callable[[], list[Prompt]]
-    ) -> None:
-        try:
-            prompts = make()
-        except Exception as error:  # belongs to those who wait
-            for future in futures:
-                if not future.done():
-                    future.set_exception(error)
-            return
-        for future, prompt in zip(futures, prompts, strict=True):
-            if not future.done():
-                future.set_result(prompt)
+
+def _settle(futures: list[asyncio.Future[Prompt]], made: list[Prompt | Exception]) -> None:
+    for future, one in zip(futures, made, strict=True):
+        if future.done():
+            continue
+        if isinstance(one, Exception):
+            future.set_exception(one)
+        else:
+            future.set_result(one)
 
 
 def _short(asked: Asked) -> bool:

@@ -44,12 +44,14 @@ class Flight:
         waiters: in the order they came.
         urged: called when a more urgent request has joined.
         task: makes the generation.
+        ended: whether it has been given up: whoever comes now needs another.
     """
 
     priority: Priority
     waiters: list[Waiter] = field(default_factory=list)
     urged: Callable[[Priority], None] | None = None
     task: asyncio.Task[None] | None = None
+    ended: bool = False
 
     async def join(
         self, usage: Usage, admit: Admit, priority: Priority, *, guess: bool
@@ -64,6 +66,7 @@ class Flight:
             if waiter in self.waiters:
                 self.waiters.remove(waiter)
                 if not self.waiters and self.task is not None:
+                    self.ended = True
                     self.task.cancel()
 
     def urge(self, priority: Priority) -> None:

@@ -177,7 +177,11 @@ class Lane:
         )
 
     def _fits(self, ticket: Ticket) -> bool:
-        if self.running >= self._in_flight:
+        most = self._in_flight
+        if ticket.priority is Priority.SPECULATION:
+            # What waits inside the engine stays behind; a guess may be called for any moment.
+            most = max(1, most // 2)
+        if self.running >= most:
             return False
         if self._room is None or not self.running:
             return True

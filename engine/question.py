@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from outcore.engine.card import card
@@ -41,6 +43,8 @@ _DIRECT_SYSTEM = "You answer a question about a text. Answer from the text alone
 _DIRECT_CHARS = _DIRECT_TOKENS * 16
 _SAMPLE_CHARS = 4_000
 _SAMPLES = 8
+# Indexes are built apart from what waits for the next thread, such as typed calls.
+_INDEXERS = ThreadPoolExecutor(2, thread_name_prefix="index")
 # A slice leaves room for the question, the reply, and text denser than the samples.
 _SLICE_SHARE = 0.6
 _SLICE_MOST = 8_192
@@ -161,14 +165,16 @@ class Question:
         sub = self.served.sub
         profile = Profile.load(self.settings.profile or self.served.profile)
         children = Children(self) if self.level < self.settings.depth else None
+        sub_calls = SubCalls(self.batchers.sub, self.spending, profile.sub_tokens)
         stop = threading.Event()
         index = asyncio.ensure_future(
-            asyncio.to_thread(SearchIndex.open_or_build, self.corpus, stop=stop)
+            asyncio.get_running_loop().run_in_executor(
+                _INDEXERS, partial(SearchIndex.open_or_build, self.corpus, stop=stop)
+            )
         )
         try:
             chars_per_token = await self._chars_per_token()
             slice_tokens = min(_SLICE_MOST, int(sub.window * _SLICE_SHARE) - profile.sub_tokens)
-            sub_calls = SubCalls(self.batchers.sub, self.spending, profile.sub_tokens)
             desk = Desk(self.corpus, index, sub, sub_calls, children)
             hints = {
                 "slice_tokens": slice_tokens,
@@ -198,6 +204,7 @@ class Question:
                 return await run.answer(), kernel.tier, desk.shown
         finally:
             stop.set()
+            sub_calls.close()
             if children is not None:
                 await children.close()
             # Its failure, if it failed, has been told to whoever searched.

@@ -10,7 +10,7 @@ import asyncio
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from outcore.models.engine import Priority
+from outcore.models.engine import Asked, Priority
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from outcore.engine.batcher import Batcher
     from outcore.engine.budget import Spending
     from outcore.models.engine import Generation, Request
+
+# Characters of guesses that are not answered yet. Calls wait in the kernel until there is room
+# for them; guesses would all wait here.
+_MOST_CHARS = 64 << 20
 
 
 @dataclass(slots=True, eq=False)
@@ -48,6 +52,7 @@ class Speculation:
         self._spending = spending
         self._usage = spending.sub
         self._guesses: dict[bytes, _Guess] = {}
+        self._open = self._chars = 0
         self._made: set[bytes] = set()
         self._unknown = 0
 
@@ -66,11 +71,12 @@ class Speculation:
             key = self._batcher.identity(request)
             if key is None or key in self._guesses or key in self._made:
                 continue  # a fast engine has answered the first calls before the dry run is over
-            if len(self._guesses) >= left:
+            if self._open >= left or self._chars >= _MOST_CHARS:
                 break
             guess = self._guesses[key] = _Guess()
             guess.task = asyncio.create_task(self._answer(guess, key, request))
-            guess.task.add_done_callback(_heard)
+            self._open += 1
+            self._hold(guess.task, request)
             started += 1
         self._usage.speculated += started
         return started
@@ -94,6 +100,7 @@ class Speculation:
             return None
         if not guess.used:
             guess.used = True
+            self._open -= 1
             self._usage.used += 1
         if not guess.task.done():
             self._batcher.urge(key, Priority.SUB_CALL)
@@ -110,6 +117,7 @@ class Speculation:
             self._usage.wasted += not guess.used
             guess.task.cancel()
         self._guesses.clear()
+        self._open = 0
         self._made.clear()
         self._unknown = 0
 
@@ -118,6 +126,7 @@ class Speculation:
             if not guess.started and not guess.used:
                 # Another dry run may foresee it again.
                 del self._guesses[key]
+                self._open -= 1
                 self._usage.wasted += 1
                 guess.task.cancel()
 
@@ -136,8 +145,16 @@ class Speculation:
         self._usage.spend(generation)
         return generation
 
+    def _hold(self, task: asyncio.Task[Generation], request: Request) -> None:
+        """Count a guess's text as long as it is kept."""
+        asked = request.prompt
+        chars = len(asked.question) + len(asked.text or "") if isinstance(asked, Asked) else 0
+        self._chars += chars
 
-def _heard(task: asyncio.Task[Generation]) -> None:
-    # A guess that fails is nobody's error until the code makes the call itself.
-    if not task.cancelled():
-        task.exception()
+        def ended(task: asyncio.Task[Generation]) -> None:
+            self._chars -= chars
+            # A guess that fails is nobody's error until the code makes the call itself.
+            if not task.cancelled():
+                task.exception()
+
+        task.add_done_callback(ended)

@@ -65,6 +65,7 @@ class SubCalls:
         self._max_tokens = max_tokens
         self._speculation = Speculation(batcher, spending)
         self._cell = 0
+        self._closed = False
 
     async def ask(self, params: dict[str, Any]) -> Any:
         """Answer one call.
@@ -72,8 +73,8 @@ class SubCalls:
         Raises:
             OutcoreError: it can't be made, or failed; the message goes to the code that asked.
         """
-        call = await self._read_apart(params) if _typed(params) else self._read(params)
         self._spending.charge_call()
+        call = await self._read_apart(params) if _typed(params) else self._read(params)
         entry = _entry(call)
         self.log.append(entry)
         began = time.monotonic()
@@ -81,7 +82,7 @@ class SubCalls:
             if len(call.requests) == 1:
                 generations = [await self._generate(call.requests[0])]
             else:
-                generations = await asyncio.gather(*map(self._generate, call.requests))
+                generations = await self._together(call.requests)
             answer = call.read(generations)
         except OutcoreError as error:
             entry["error"] = f"{type(error).__name__}: {error}"
@@ -107,9 +108,14 @@ class SubCalls:
         """
         if not isinstance(calls, list):
             raise ConfigError("calls must be a list")
-        cell = self._cell
+        cell, left = self._cell, self._spending.calls_left
         requests: list[Request | None] = []
         for params in calls:
+            # Making grammars takes time, and the cell may have ended in it.
+            if self._closed or cell != self._cell:
+                return 0
+            if len(requests) > 2 * left:
+                break
             try:
                 if not isinstance(params, dict):
                     requests.append(None)
@@ -120,8 +126,9 @@ class SubCalls:
             except ConfigError:
                 # The code hears of it when it makes the call.
                 requests.append(None)
-        # Making grammars takes time, and the cell may have ended in it.
-        return self._speculation.foresee(requests) if cell == self._cell else 0
+        if self._closed or cell != self._cell:
+            return 0
+        return self._speculation.foresee(requests)
 
     def end_cell(self) -> list[dict[str, Any]]:
         """Drop the guesses that the cell has not used; returns the log since the last cell."""
@@ -129,6 +136,20 @@ class SubCalls:
         self._speculation.end()
         taken, self.log = self.log, []
         return taken
+
+    def close(self) -> None:
+        """The run has ended, in whatever way: drop all guesses, and take no more."""
+        self._closed = True
+        self._speculation.end()
+
+    async def _together(self, requests: Sequence[Request]) -> list[Generation]:
+        tasks = [asyncio.create_task(self._generate(one)) for one in requests]
+        try:
+            return await asyncio.gather(*tasks)
+        except BaseException:
+            for task in tasks:
+                task.cancel()
+            raise
 
     async def _generate(self, request: Request) -> Generation:
         spending = self._spending
@@ -149,7 +170,8 @@ class SubCalls:
     def _read(self, params: dict[str, Any]) -> _SubCall:
         question = text_of(params, "prompt")
         text = text_of(params, "text") if params.get("text") is not None else None
-        max_tokens = params.get("max_tokens") or self._max_tokens
+        max_tokens = params.get("max_tokens")
+        max_tokens = self._max_tokens if max_tokens is None else max_tokens
         if type(max_tokens) is not int or max_tokens < 1:
             raise ConfigError(
                 f"max_tokens is {max_tokens!r:.50}; it must be a whole number above 0"

@@ -14,7 +14,7 @@ class Traffic:
         running: generations in the engine.
         peak: most that were in the engine at once.
         finished: generations that ended well.
-        failed: generations that failed or were cancelled.
+        failed: generations that failed or were cancelled in the engine.
         retried: generations sent once more after the engine had not answered.
     """
 

@@ -39,7 +39,8 @@ class KernelSpec:
         context: folder of the staged context.
         tier: isolation asked for.
         limits: what it may use.
-        hints: settings of its tools, JSON: `slice_tokens`, `chars_per_token`.
+        hints: settings of its tools, JSON: `slice_tokens`, `chars_per_token`, and `speculate`,
+            false for no dry runs.
         late: whether the folder is still empty: context and hints are put there before the
             first cell, see `kernel_sandbox/warm.py`.
     """

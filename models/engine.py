@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import TYPE_CHECKING, Literal, Protocol
 
+from outcore.errors import PromptTooLong
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
@@ -237,3 +239,35 @@ class Engine(Protocol):
     async def close(self) -> None:
         """End the engine; nothing of it is left. Closing twice is fine."""
         ...
+
+
+# No tokenizer in use puts more characters into a token, but for long blanks.
+_CHARS_PER_TOKEN = 32
+
+
+def check_fits(engine: Engine, tokens: int, max_tokens: int) -> None:
+    """See that a prompt and its reply fit a model's window.
+
+    Raises:
+        PromptTooLong: they don't.
+    """
+    room = engine.window - max_tokens
+    if tokens > room:
+        raise PromptTooLong(
+            f"{engine.name}: the prompt has {tokens:,} tokens, and its window of "
+            f"{engine.window:,} leaves {max(room, 0):,} beside a reply of {max_tokens:,}; send a "
+            "smaller slice, or ask for fewer tokens",
+            tokens=tokens,
+            room=room,
+        )
+
+
+def check_chars(engine: Engine, asked: Asked, max_tokens: int) -> None:
+    """The same of a question that is not tokenized, where no tokenizer could make it fit.
+
+    Raises:
+        PromptTooLong: it can't fit; its tokens are what it has at least.
+    """
+    check_fits(
+        engine, (len(asked.question) + len(asked.text or "")) // _CHARS_PER_TOKEN, max_tokens
+    )

@@ -20,6 +20,7 @@ from outcore.errors import ModelError
 from outcore.models.chat import ChatTokens
 from outcore.models.digest import digest
 from outcore.models.forks import Start, forks
+from outcore.models.prompts import SUB_SYSTEM
 from outcore.models.vllm_engine import CacheMeter, VllmEngine
 from outcore.reaper import reaper
 
@@ -205,7 +206,11 @@ def _build(launch: Launch, scratch: Path, start: Start) -> VllmEngine:
     pids = tuple(process.pid for process in llm.engine_core.resources.engine_manager.processes)
     for pid in pids:
         reaper().adopt_process(pid)
-    served = digest(launch.folder, vllm.__version__, _DTYPE)
+    plan = launch.plan
+    served = digest(
+        *(launch.folder, vllm.__version__, _DTYPE, plan.device),
+        *(str(plan.block_size), SUB_SYSTEM),  # what a question is laid out with
+    )
     return VllmEngine(launch.name, served, chat, llm, meter, pids, launch.log)
 
 

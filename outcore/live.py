@@ -67,7 +67,9 @@ class LiveLine:
         notes = [f"{running} running"] if running else []
         notes += [f"{sub.remembered} remembered"] if sub.remembered else []
         notes += [f"{sub.merged} merged"] if sub.merged else []
-        notes += [f"{sub.used} of {sub.speculated} foreseen"] if sub.speculated else []
+        notes += [f"{sub.used} of {sub.speculated} guesses used"] if sub.speculated else []
+        notes += [f"{sub.batches} batches"] if sub.batches else []
+        notes += [f"{sub.queued / sub.calls:.2f} s queued"] if sub.calls else []
         if notes:
             calls += f" ({', '.join(notes)})"
         tokens_in = root.tokens_in + sub.tokens_in

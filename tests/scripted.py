@@ -17,6 +17,7 @@ from outcore.models.engine import (
     Message,
     Prompt,
     Request,
+    TokenPrompt,
 )
 from outcore.models.http_engine import MessageDialogue
 
@@ -74,6 +75,8 @@ class ScriptedEngine:
         return None
 
     def length(self, prompt: Prompt | Asked) -> int:
+        if isinstance(prompt, TokenPrompt):
+            return len(prompt)
         assert isinstance(prompt, ChatPrompt)
         return sum(words(message.content) for message in prompt.messages)
 

@@ -18,7 +18,7 @@ from outcore.engine.identity import identity
 from outcore.engine.lane import Lane
 from outcore.engine.memo import Memo
 from outcore.engine.speculation import Speculation
-from outcore.errors import BudgetExceeded, ModelError, ModelUnavailable
+from outcore.errors import BudgetExceeded, ModelError, ModelUnavailable, PromptTooLong
 from outcore.models.engine import Asked, Priority, Request, TokenPrompt, pack
 
 if TYPE_CHECKING:
@@ -160,6 +160,34 @@ async def test_a_generation_ends_when_nobody_waits_for_it() -> None:
     assert batcher.traffic.failed == 1
 
 
+@pytest.mark.parametrize("in_flight", [1, 0])
+async def test_a_call_given_up_and_made_again_at_once_is_answered(in_flight: int) -> None:
+    engine = ScriptedEngine(["ok"], in_flight=1, seconds=0.02)
+    batcher = Batcher(engine)
+    blocker = asyncio.create_task(batcher.submit(request("other")))
+    if in_flight:
+        await blocker
+    first = asyncio.create_task(batcher.submit(request("same")))
+    await until(lambda: batcher.traffic.running + batcher.traffic.waiting == 2 - in_flight)
+    first.cancel()
+    again = asyncio.create_task(batcher.submit(request("same")))
+    with pytest.raises(asyncio.CancelledError):
+        await first
+    assert (await asyncio.wait_for(again, 5)).text == "ok"
+    await blocker
+
+
+async def test_a_generation_that_is_broken_off_costs_its_prompt() -> None:
+    engine = ScriptedEngine(["ok"], seconds=30)
+    usage = Usage()
+    batcher = Batcher(engine)
+    task = asyncio.create_task(batcher.submit(request("three short words"), usage))
+    await until(lambda: batcher.traffic.running == 1)
+    task.cancel()
+    await until(lambda: batcher.traffic.running == 0)
+    assert usage.tokens_in == 4
+
+
 async def test_each_run_s_budget_is_its_own_when_calls_are_merged() -> None:
     engine = ScriptedEngine(["ok"], seconds=0.01)
     batcher = Batcher(engine)
@@ -243,12 +271,40 @@ async def test_calls_that_arrive_together_are_tokenized_together() -> None:
     assert engine.batches == [1, 400]
 
 
-async def test_a_tokenizer_that_fails_fails_its_calls() -> None:
+async def test_a_question_that_can_not_be_tokenized_fails_alone() -> None:
     engine = CountingEngine(["ok"])
     batcher = Batcher(engine)
+    asked = [request(one) for one in ("fine", "unreadable", "fine too")]
+    done = await asyncio.gather(*map(batcher.submit, asked), return_exceptions=True)
+    assert [isinstance(one, ModelError) for one in done] == [False, True, False]
     with pytest.raises(ModelError, match="tokenizer"):
         await batcher.submit(request("unreadable"))
-    assert (await batcher.submit(request("fine"))).text == "ok"
+
+
+async def test_after_close_nothing_waits() -> None:
+    batcher = Batcher(CountingEngine(["ok"]))
+    waiting = asyncio.create_task(batcher.submit(request("a")))
+    await asyncio.sleep(0)
+    batcher.close()
+    with pytest.raises(ModelError, match="closed"):
+        await asyncio.wait_for(batcher.submit(request("b")), 5)
+    done = await asyncio.wait_for(asyncio.gather(waiting, return_exceptions=True), 5)
+    assert len(done) == 1
+
+
+async def test_what_can_not_fit_holds_nobody_up() -> None:
+    engine = ScriptedEngine(["ok"], window=100, in_flight=1, seconds=0.05)
+    batcher = Batcher(engine)
+    running = asyncio.create_task(batcher.submit(request("short")))
+    await until(lambda: batcher.traffic.running == 1)
+    with pytest.raises(PromptTooLong, match="smaller slice") as caught:
+        await batcher.submit(request("?", "x" * 10_000))
+    assert caught.value.tokens == 312
+    packed = Request(TokenPrompt(pack(range(95))), 10)
+    with pytest.raises(PromptTooLong, match="95 tokens"):
+        await batcher.submit(packed)
+    assert batcher.traffic.running == 1
+    assert (await running).text == "ok"
 
 
 async def test_guesses_are_found_ready_by_the_calls_that_were_foreseen() -> None:
@@ -290,7 +346,7 @@ async def test_a_guess_under_way_is_joined_and_made_urgent() -> None:
 
 
 async def test_the_first_call_that_was_not_foreseen_drops_what_is_queued() -> None:
-    engine = ScriptedEngine([echo], in_flight=2, seconds=0.05)
+    engine = ScriptedEngine([echo], in_flight=4, seconds=0.05)
     batcher, spending = Batcher(engine), Spending(Budget())
     speculation = Speculation(batcher, spending)
     speculation.foresee([request(f"{n}") for n in range(50)])
@@ -318,7 +374,7 @@ async def test_calls_known_to_hang_on_answers_drop_nothing() -> None:
 
 
 async def test_guesses_end_with_their_cell() -> None:
-    engine = ScriptedEngine([echo], in_flight=2, seconds=30)
+    engine = ScriptedEngine([echo], in_flight=4, seconds=30)
     batcher, spending = Batcher(engine), Spending(Budget())
     speculation = Speculation(batcher, spending)
     speculation.foresee([request(f"{n}") for n in range(9)])
@@ -335,6 +391,27 @@ async def test_no_more_is_guessed_than_may_be_called() -> None:
     speculation = Speculation(Batcher(engine), spending)
     assert speculation.foresee([request(f"{n}") for n in range(9)]) == 2
     speculation.end()
+
+
+async def test_guesses_that_were_used_leave_room_for_others() -> None:
+    engine = ScriptedEngine([echo])
+    spending = Spending(Budget(calls=10))
+    speculation = Speculation(Batcher(engine), spending)
+    assert speculation.foresee([request(f"{n}") for n in range(6)]) == 6
+    for number in range(6):
+        spending.charge_call()
+        await speculation.claim(key_of(request(f"{number}")))
+    assert speculation.foresee([request(f"{n}") for n in range(6, 20)]) == 4
+    speculation.end()
+
+
+async def test_no_more_text_is_kept_for_guesses_than_has_room() -> None:
+    engine = ScriptedEngine([echo], seconds=30, window=1 << 30)
+    speculation = Speculation(Batcher(engine), Spending(Budget()))
+    text = "x" * (16 << 20)
+    assert speculation.foresee([request(f"{n}", text) for n in range(9)]) == 4
+    speculation.end()
+    await until(lambda: speculation._chars == 0)
 
 
 async def test_a_failed_guess_is_asked_anew_by_its_call() -> None:

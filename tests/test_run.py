@@ -53,10 +53,13 @@ async def ask(
     sub_seconds: float = 0.0,
     budget: Budget | None = None,
     memory: Memo | None = None,
+    engines: list[ScriptedEngine] | None = None,
     **settings: Any,
 ) -> Asked:
     root = ScriptedEngine(replies, window=window, seconds=seconds, digest="root")
     below = ScriptedEngine(sub, name="below", digest="sub", seconds=sub_seconds)
+    if engines is not None:
+        engines.append(below)
     chosen = Settings(direct=settings.pop("direct", "never"), profile=profile, **settings)
     corpus = stage(context, tmp_path / "context")
     trajectory = Trajectory(tmp_path / "run")
@@ -174,6 +177,22 @@ async def test_a_loop_gives_the_same_answer_with_guesses_and_without(
         assert usage.speculated == usage.used == calls - 1
     else:
         assert usage.speculated == 0
+
+
+async def test_guesses_end_with_a_run_that_is_cancelled(tmp_path: Path) -> None:
+    code = "for n in range(300):\n    llm_query(f'{n}?')"
+    engines: list[ScriptedEngine] = []
+    task = asyncio.create_task(ask(tmp_path, cell(code), sub_seconds=0.2, engines=engines))
+    async with asyncio.timeout(30):
+        while not engines or len(engines[0].asked) < 30:
+            await asyncio.sleep(0.01)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    asked = len(engines[0].asked)
+    assert asked < 200
+    await asyncio.sleep(0.5)
+    assert len(engines[0].asked) == asked
 
 
 async def test_typed_sub_calls(tmp_path: Path) -> None:
