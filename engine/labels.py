@@ -25,6 +25,8 @@ Path = tuple[int, ...]
 
 # vLLM scores no more ids than this in one pass.
 _MOST_SCORED = 128
+# One choice shouldn't fill an engine's queue.
+_MOST_REQUESTS = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +90,8 @@ def ballot(engine: Engine, request: Request, labels: tuple[str, ...], *, scores:
     """How an engine chooses among labels.
 
     By scores where it gives any, but for labels that share a first token and whose scores
-    nobody asks for: there a grammar does with one request.
+    nobody asks for: there a grammar does with one request. The grammar's making takes a while;
+    call this in a thread.
 
     Args:
         engine: who is to answer.
@@ -97,7 +100,7 @@ def ballot(engine: Engine, request: Request, labels: tuple[str, ...], *, scores:
         scores: whether the labels' probabilities are wanted.
 
     Raises:
-        ConfigError: scores are wanted of an engine that gives none.
+        ConfigError: scores are wanted of an engine that gives none, or take too many requests.
     """
     # Models of all sizes say Yes and No with a capital letter.
     said = [label.capitalize() for label in labels] if is_yes_or_no(labels) else labels
@@ -108,10 +111,19 @@ def ballot(engine: Engine, request: Request, labels: tuple[str, ...], *, scores:
             "serve the model itself"
         )
     forks = _forks(tokens or ())
+    asked = sum(-(-len(ids) // _MOST_SCORED) for ids in forks.values())
+    if scores and asked > _MOST_REQUESTS:
+        raise ConfigError(
+            f"the scores of {len(labels):,} labels that begin alike take {asked:,} requests, and "
+            f"{_MOST_REQUESTS} are allowed; put the labels in groups and ask twice, or ask "
+            "without with_scores"
+        )
     if not scores and list(forks) != [()]:
         # A label has at most as many tokens as bytes, and an end.
         longest = max(len(label.encode()) for label in labels) + 1
-        written = replace(request, shape=Shape(choices=labels), max_tokens=longest)
+        shape = Shape(choices=labels)
+        shape.constraint()
+        written = replace(request, shape=shape, max_tokens=longest)
         return Ballot(labels, (), (written,))
     paths: list[Path] = []
     requests: list[Request] = []

@@ -10,6 +10,7 @@ contains `<|im_start|>system` yields those characters, never a new turn of the c
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -167,11 +168,11 @@ class ChatTokens:
     def labels(self, labels: Sequence[str]) -> tuple[tuple[int, ...], ...]:
         """Ids of each label as a reply; where another begins with it, with the end of the turn."""
         ids = [tuple(self.encode(label)) for label in labels]
+        # Sorted, what begins with some ids comes right after them.
+        unique = sorted(set(ids))
+        begun = {one for one, other in itertools.pairwise(unique) if other[: len(one)] == one}
         end = self._reply_user[:1]
-        return tuple(
-            one + end if any(other[: len(one)] == one != other for other in ids) else one
-            for one in ids
-        )
+        return tuple(one + end if one in begun else one for one in ids)
 
     def dialogue(self, system: str) -> TokenDialogue:
         """A chat that begins with `system`."""

@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from outcore.errors import BadReply, ConfigError
-from outcore.models.schema_size import MOST_PARTS, parts
+from outcore.models.schema_size import MOST_PARTS, loosened, parts
 from outcore.models.sketch import sketch
 
 if TYPE_CHECKING:
@@ -28,6 +28,10 @@ _ARTICLES = {
 }
 # Whoever wants more than this has put a text where a form belongs.
 _LONGEST_CHARS = 50_000
+_MOST_CHOICES = 1_000
+# A bounded text at a grammar's root doubles it with each character; in a field it does not.
+_VALUE = "value"
+_OBJECT_OR = {"anyOf", "oneOf", "allOf", "enum", "const", "$ref", "prefixItems"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,13 +39,15 @@ class Shape:
     """The form of a reply: JSON under a schema, or one of several texts.
 
     Attributes:
-        schema: a JSON schema, as JSON text; its fields are written in this order. Empty for a
-            choice.
+        schema: a JSON schema with an object at its root, as JSON text; its fields are written
+            in this order. Empty for a choice.
         choices: the texts to choose from; empty for a schema.
+        wrapped: whether the value that was asked for is the field "value" of that object.
     """
 
     schema: str = ""
     choices: tuple[str, ...] = ()
+    wrapped: bool = False
 
     @classmethod
     def of(cls, schema: Mapping[str, Any] | None, choices: Sequence[str] | None) -> Shape | None:
@@ -53,21 +59,25 @@ class Shape:
         if schema is not None and choices is not None:
             raise ConfigError("a typed call takes schema= or choices=, not both")
         if choices is not None:
-            labels = tuple(choices)
-            if not labels or not all(isinstance(label, str) and label for label in labels):
-                raise ConfigError(f"choices= must be texts, at least one; got {choices!r:.200}")
-            if len(set(labels)) != len(labels):
-                raise ConfigError(f"choices= holds the same text twice: {choices!r:.200}")
-            _check_length("choices=", sum(map(len, labels)))
-            return cls(choices=labels)
+            return cls(choices=_labels(choices))
         if schema is None:
             return None
         if not isinstance(schema, dict):
             raise ConfigError(f"schema= must be a JSON schema object; got {schema!r:.200}")
-        shape = cls(schema=json.dumps(schema))
-        _check_length("schema=", len(shape.schema))
-        if parts(schema) > MOST_PARTS:
-            raise ConfigError("schema= stands for too large a grammar; ask for fewer fields")
+        try:
+            _check_length("schema=", len(json.dumps(schema)))
+            if parts(schema) > MOST_PARTS:
+                raise ConfigError(
+                    "schema= stands for too large a grammar; ask for fewer fields, or bound "
+                    "lengths less"
+                )
+            is_object = "properties" in schema or (
+                schema.get("type") == "object" and not _OBJECT_OR & schema.keys()
+            )
+            held = loosened(schema if is_object else _wrapped(schema))
+            shape = cls(schema=json.dumps(held), wrapped=not is_object)
+        except (TypeError, ValueError, RecursionError) as error:
+            raise ConfigError(f"schema= is no JSON schema: {error}") from error
         shape.constraint()
         return shape
 
@@ -100,17 +110,56 @@ class Shape:
                 raise BadReply(f"the reply {text!r:.100} is none of the choices")
             return text
         try:
-            return json.loads(text)
+            value = json.loads(text, parse_constant=_no_number)
+            # What JSON's escapes can write, and no text can hold.
+            json.dumps(value, ensure_ascii=False).encode()
         except (ValueError, RecursionError) as error:
             why = "was cut off at max_tokens; allow it more" if cut else f"is no JSON ({error})"
             raise BadReply(
                 f"the typed reply {why}: {text!r:.200}", cut=cut, tokens=tokens if cut else 0
             ) from error
+        if self.wrapped and isinstance(value, dict) and value.keys() == {_VALUE}:
+            return value[_VALUE]
+        return value
 
 
 def is_yes_or_no(choices: Sequence[str]) -> bool:
     """Whether the choices are yes and no, in whichever case."""
     return sorted(choice.casefold() for choice in choices) == ["no", "yes"]
+
+
+def _labels(choices: Any) -> tuple[str, ...]:
+    if (
+        not isinstance(choices, list | tuple)
+        or not choices
+        or not all(isinstance(label, str) and label for label in choices)
+    ):
+        raise ConfigError(f"choices= must be a list of texts, at least one; got {choices!r:.200}")
+    if len(choices) > _MOST_CHOICES:
+        raise ConfigError(
+            f"choices= has {len(choices):,} labels, and {_MOST_CHOICES:,} are allowed; put them in "
+            "groups and ask twice, for the group and then for the label"
+        )
+    if len(set(choices)) != len(choices):
+        raise ConfigError(f"choices= holds the same text twice: {choices!r:.200}")
+    _check_length("choices=", sum(map(len, choices)))
+    return tuple(choices)
+
+
+def _wrapped(schema: dict[str, Any]) -> dict[str, Any]:
+    # References are looked up at the root.
+    defs = {key: schema[key] for key in ("$defs", "definitions") if key in schema}
+    return {
+        "type": "object",
+        "properties": {_VALUE: {key: one for key, one in schema.items() if key not in defs}},
+        "required": [_VALUE],
+        "additionalProperties": False,
+        **defs,
+    }
+
+
+def _no_number(name: str) -> float:
+    raise ValueError(f"{name} is no number of JSON")
 
 
 def _check_length(name: str, chars: int) -> None:

@@ -15,8 +15,8 @@ import signal
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from outcore.errors import ConfigError, ModelError, ModelUnavailable, PromptTooLong
-from outcore.models.engine import CacheStats, Finish, Generation, TokenPrompt
+from outcore.errors import ConfigError, ModelError, ModelUnavailable
+from outcore.models.engine import CacheStats, Finish, Generation, TokenPrompt, check_fits
 from outcore.models.prompts import SUB_SYSTEM
 from outcore.reaper import born
 
@@ -100,7 +100,7 @@ class VllmEngine:
         self.block = int(config.cache_config.block_size)
         self.replicas = int(config.parallel_config.data_parallel_size)
         self._chat = chat
-        self._labels = lru_cache(maxsize=256)(chat.labels)
+        self._labels = lru_cache(maxsize=32)(chat.labels)
         self._numbers = itertools.count()
         self._closed = False
 
@@ -131,18 +131,10 @@ class VllmEngine:
             PromptTooLong: prompt and reply don't fit the window.
             ModelError: the engine has died, or refused the request.
         """
-        from vllm.v1.engine.exceptions import EngineDeadError
+        from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
 
         ids = _packed(request.prompt).ids()
-        room = self.window - request.max_tokens
-        if len(ids) > room:
-            raise PromptTooLong(
-                f"{self.name}: the prompt has {len(ids):,} tokens, and its window of "
-                f"{self.window:,} leaves {max(room, 0):,} beside a reply of "
-                f"{request.max_tokens:,}; send a smaller slice, or ask for fewer tokens",
-                tokens=len(ids),
-                room=room,
-            )
+        check_fits(self, len(ids), request.max_tokens)
         self._check_alive()
         last = None
         try:
@@ -156,6 +148,8 @@ class VllmEngine:
                 last = output
         except EngineDeadError as error:
             raise self._dead() from error
+        except EngineGenerateError as error:
+            raise ModelUnavailable(f"{self.name} failed at a request: {error}") from error
         except ValueError as error:
             raise ModelError(f"{self.name} refused the request: {error}") from error
         if last is None or not last.outputs[0].finish_reason:
@@ -165,6 +159,11 @@ class VllmEngine:
                 else ModelError(f"{self.name} ended a request without an answer")
             )
         out = last.outputs[0]
+        if out.finish_reason == "error" and request.shape is not None:
+            raise ModelError(
+                f"{self.name} could not hold a reply to its form: the schema makes too large a "
+                "grammar; use a simpler one"
+            )
         if out.finish_reason not in ("stop", "length"):
             raise ModelUnavailable(f"{self.name} broke off a request ({out.finish_reason})")
         cached = int(last.num_cached_tokens or 0)

@@ -87,12 +87,10 @@ async def test_200_threads_call_at_once(rig: Rig) -> None:
     code = (
         "from concurrent.futures import ThreadPoolExecutor\n"
         "with ThreadPoolExecutor(200) as pool:\n"
-        "    answers = list(pool.map(lambda i: llm_query(f'sleep 0.3 {i}'[:9], i), range(200)))\n"
+        "    answers = list(pool.map(lambda i: llm_query('sleep 2.5', i), range(200)))\n"
         "print(len(answers), set(answers))"
     )
-    started = time.monotonic()
-    assert await rig.ok(code) == "200 {'re: sleep 0.3'}\n"
-    assert time.monotonic() - started < 3
+    assert await rig.ok(code) == "200 {'re: sleep 2.5'}\n"
     assert rig.host.peak == 200
     assert sorted(int(one["text"]) for one in rig.host.of("llm_query")) == list(range(200))
 
