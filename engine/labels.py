@@ -8,6 +8,7 @@ all differ fork once, at the root.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -161,9 +162,12 @@ async def choose(
 def _forks(tokens: Sequence[Path]) -> dict[Path, tuple[int, ...]]:
     """Where the labels' tree forks: the ids that lead there, and those that go on."""
     below: dict[Path, dict[int, None]] = {}
-    for ids in tokens:
-        for at, one in enumerate(ids):
-            below.setdefault(ids[:at], {})[one] = None
+    # Sorted, what forks at a place stands side by side.
+    for ids, others in itertools.pairwise(sorted(set(tokens))):
+        pairs = zip(ids, others, strict=False)
+        at = next((at for at, (one, other) in enumerate(pairs) if one != other), len(ids))
+        branches = below.setdefault(ids[:at], {})
+        branches.update(dict.fromkeys((*ids[at : at + 1], others[at])))
     return {path: tuple(ids) for path, ids in below.items() if len(ids) > 1}
 
 

@@ -10,7 +10,7 @@ import secrets
 import shutil
 import tempfile
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -84,10 +84,13 @@ class RLM:
         base = settings if settings is not None else Settings()
         named = {"root": root, "sub": sub}
         changes |= {name: value for name, value in named.items() if value is not None}
-        try:
-            self.settings = replace(base, **changes)
-        except TypeError as error:
-            raise ConfigError(f"there is no such setting: {error}") from error
+        known = {field.name for field in fields(Settings)}
+        if unknown := sorted(changes.keys() - known):
+            raise ConfigError(
+                f"there is no setting {unknown[0]!r}; there are: {', '.join(sorted(known))}. "
+                "Limits such as seconds belong into budget=Budget(...)"
+            )
+        self.settings = replace(base, **changes)
         self.status = Status()
         self._progress = progress
         self._loop = LoopThread()

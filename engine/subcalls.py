@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 _SHOWN_QUESTION = 200
 _SHOWN_REPLY = 500
+# What stands around a value that is no object: {"value": ...}.
+_WRAPPING_TOKENS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +180,8 @@ class SubCalls:
             )
         shape = Shape.of(params.get("schema"), params.get("choices"))
         asked = Asked(question if shape is None else shape.told(question), text)
+        if shape is not None and shape.wrapped:
+            max_tokens += _WRAPPING_TOKENS
         request = Request(asked, max_tokens, shape=shape, priority=Priority.SUB_CALL)
         if shape is None:
             return _SubCall(question, text, (request,), _text_of_reply)

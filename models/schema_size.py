@@ -17,9 +17,10 @@ _ANYTHING = 300
 _TURNS_OF_A_CIRCLE = 4
 _DEEPEST = 200
 # A character of any kind is about ten states, and vLLM gives a grammar five seconds.
-_MOST_COPIES = 40
+_MOST_COPIES = 24
+_LARGEST_BOUND = 10_000
 _LONGEST_PATTERN = 200
-_MOST_REPEATED = 1_000
+_MOST_REPEATED = 300
 # Above this, repetitions within or after others can double the states again and again.
 _MOST_NESTED = 10
 
@@ -28,7 +29,7 @@ def parts(schema: dict[str, Any]) -> int:
     """About how many parts the grammar would have; the count ends above `MOST_PARTS`.
 
     Raises:
-        ConfigError: a pattern in it might take an engine for ever.
+        ConfigError: a pattern or a bound in it might take an engine for ever.
     """
     defs = schema.get("$defs") or schema.get("definitions")
     count = _Count(defs if isinstance(defs, dict) else {})
@@ -95,14 +96,21 @@ _VALUES = {"enum", "const", "default", "examples", "required"}
 
 
 def _bound(schema: dict[str, Any], keys: set[str]) -> int:
-    return max((bound for key in keys if type(bound := schema.get(key)) is int), default=0)
+    bounds = [bound for key in keys if type(bound := schema.get(key)) is int and bound > 0]
+    most = max(bounds, default=0)
+    if most > _LARGEST_BOUND:
+        raise ConfigError(
+            f"a bound of length in schema= is {most:,}, and {_LARGEST_BOUND:,} is allowed; leave "
+            "it out"
+        )
+    return most
 
 
 def _characters(schema: dict[str, Any]) -> int:
     """How many characters the bounds and the pattern of a schema spell out."""
     pattern = schema.get("pattern")
     written = _repeated(pattern) if isinstance(pattern, str) else 0
-    return written + max(0, _bound(schema, _LENGTHS)) + max(0, _bound(schema, _DIGITS))
+    return written + _bound(schema, _LENGTHS) + _bound(schema, _DIGITS)
 
 
 def _repeated(pattern: str) -> int:
@@ -123,7 +131,8 @@ def _repeated(pattern: str) -> int:
         elif part["at"] == ")" and len(groups) > 1:
             inner = groups.pop()
         large = most > _MOST_NESTED
-        if most > _MOST_REPEATED or (inner and repeats) or (endless and large):
+        whole += most
+        if whole > _MOST_REPEATED or (inner and repeats) or (endless and large):
             raise ConfigError(
                 f"the pattern {pattern!r:.80} in schema= repeats too much: a repetition has at "
                 f"most {_MOST_REPEATED:,} turns, and {_MOST_NESTED} within another or after one "
@@ -131,7 +140,6 @@ def _repeated(pattern: str) -> int:
             )
         endless = endless or (repeats is not None and (repeats in "*+" or repeats.endswith(",}")))
         groups[-1] = groups[-1] or inner or large
-        whole += most
     return whole
 
 

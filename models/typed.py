@@ -66,15 +66,12 @@ class Shape:
             raise ConfigError(f"schema= must be a JSON schema object; got {schema!r:.200}")
         try:
             _check_length("schema=", len(json.dumps(schema)))
-            if parts(schema) > MOST_PARTS:
-                raise ConfigError(
-                    "schema= stands for too large a grammar; ask for fewer fields, or bound "
-                    "lengths less"
-                )
             is_object = "properties" in schema or (
                 schema.get("type") == "object" and not _OBJECT_OR & schema.keys()
             )
             held = loosened(schema if is_object else _wrapped(schema))
+            if parts(held) > MOST_PARTS:
+                raise ConfigError("schema= stands for too large a grammar; ask for fewer fields")
             shape = cls(schema=json.dumps(held), wrapped=not is_object)
         except (TypeError, ValueError, RecursionError) as error:
             raise ConfigError(f"schema= is no JSON schema: {error}") from error
@@ -148,7 +145,7 @@ def _labels(choices: Any) -> tuple[str, ...]:
 
 def _wrapped(schema: dict[str, Any]) -> dict[str, Any]:
     # References are looked up at the root.
-    defs = {key: schema[key] for key in ("$defs", "definitions") if key in schema}
+    defs: dict[str, Any] = {key: schema[key] for key in ("$defs", "definitions") if key in schema}
     return {
         "type": "object",
         "properties": {_VALUE: {key: one for key, one in schema.items() if key not in defs}},

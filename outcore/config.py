@@ -47,8 +47,8 @@ class Budget:
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
-            if not value > 0:
-                raise ConfigError(f"budget: {field.name} must be above zero, not {value}")
+            if not isinstance(value, (int, float)) or not value > 0:
+                raise ConfigError(f"budget: {field.name} must be above zero, not {value!r}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +94,12 @@ class Settings:
                 )
 
         for name, least in (("depth", 0), ("kernels", 1)):
-            if getattr(self, name) < least:
-                raise ConfigError(f"{name} is {getattr(self, name)}; it must be at least {least}")
+            value = getattr(self, name)
+            if type(value) is not int or value < least:
+                raise ConfigError(f"{name} is {value!r}; it must be a whole number from {least} on")
+        for name in ("memo", "speculate"):
+            if not isinstance(getattr(self, name), bool):
+                raise ConfigError(f"{name} is {getattr(self, name)!r}; it must be True or False")
 
     @property
     def runs_dir(self) -> Path:

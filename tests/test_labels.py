@@ -136,6 +136,24 @@ async def test_many_labels_are_scored_in_parts_of_what_an_engine_takes() -> None
     assert [len(one.only) for one in engine.asked] == [128, 128, 44]
 
 
+def test_a_ballot_has_its_most_requests() -> None:
+    labels = tuple(f"{chr(0x4E00 + number)}{end}" for number in range(130) for end in "ab")
+    request = Request(Asked("?"), 3)
+    with pytest.raises(
+        ConfigError, match=r"132 requests, and 128 are allowed.*without with_scores"
+    ):
+        ballot(scored({}), request, labels, scores=True)
+    assert len(ballot(scored({}), request, labels, scores=False).requests) == 1
+    assert len(ballot(scored({}), request, labels[:200], scores=True).requests) == 101
+
+
+def test_long_labels_make_no_long_work() -> None:
+    long = "a" * 20_000
+    cast = ballot(scored({}), Request(Asked("?"), 3), (long + "b", long + "c"), scores=True)
+    [path] = cast.paths
+    assert len(path) == 20_000
+
+
 def test_prompts_of_ids_are_opened_too() -> None:
     request = Request(TokenPrompt(pack([5]), pack([4])), 3)
     cast = ballot(scored({}), request, ("ab", "ac"), scores=True)
@@ -153,7 +171,9 @@ def test_words_for_the_model() -> None:
     assert judged.told("Is it?") == "Question: Is it?\nAnswer with one word, Yes or No."
     number = Shape.of({"type": "integer"}, None)
     assert number is not None
-    assert number.told("How many?") == "How many?\nAnswer with a whole number."
+    assert number.told("How many?") == (
+        'How many?\nAnswer in JSON of this form: {"value": whole number}'
+    )
     shape = Shape.of(
         {
             "type": "object",

@@ -52,8 +52,8 @@ class BatchError(SubcallError):
         index, first = failed[0]
         super().__init__(
             f"{len(failed)} of {len(results)} calls failed; the first is number {index}: "
-            f"{type(first).__name__}: {first}. The answers of the others are in `.results` of "
-            "this exception; return_exceptions=True returns them instead of raising."
+            f"{type(first).__name__}: {str(first).rstrip('.')}. What the calls came to is in "
+            "`.results` of this exception; return_exceptions=True returns it instead of raising."
         )
         self.results = list(results)
 

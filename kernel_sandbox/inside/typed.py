@@ -53,7 +53,7 @@ class Typed:
     def llm_filter(self, items: Any, condition: Any, max_tokens: int | None = None) -> Any:
         """The items for which the sub-LM says yes, in order; one sub-call each, all at once.
 
-        llm_filter(context, "Does it mention a date?")
+        llm_filter(slices(), "Does it mention a date?")
         llm_filter(rows, "the sender is angry")
 
         The condition is a yes-or-no question or a statement. Of a dict, its values are judged
@@ -89,8 +89,9 @@ class Typed:
         llm_classify(reviews, ["good", "bad"])                  -> ["good", "bad", ...]
         llm_classify(text, {"spam": "unwanted advertising", "ham": "anything else"})  -> "ham"
 
-        One text or record gives one label, a list gives a list. Labels are a list, or a dict of
-        label to what it means. `task` says what to judge by: "Which feeling prevails?".
+        One text or record (a dict is one) gives one label, a list gives a list. Labels are a
+        list, or a dict of label to what it means. `task` says what to judge by: "Which feeling
+        prevails?".
 
         With with_scores=True each label is a str that also has .score (its probability, 0 to 1)
         and .scores (of all labels, a dict).
