@@ -533,7 +533,7 @@ def test_seconds_of_a_child_end_before_the_cell_that_waits_for_it() -> None:
 
 
 def test_settings_of_child_runs_are_checked() -> None:
-    with pytest.raises(ConfigError, match="depth is -1; it must be at least 0"):
+    with pytest.raises(ConfigError, match="depth is -1; it must be a whole number from 0 on"):
         Settings(depth=-1)
-    with pytest.raises(ConfigError, match="kernels is 0; it must be at least 1"):
+    with pytest.raises(ConfigError, match="kernels is 0; it must be a whole number from 1 on"):
         Settings(kernels=0)

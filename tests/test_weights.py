@@ -468,7 +468,7 @@ def test_interrupt_ends_children_and_keeps_pieces(lab: Lab) -> None:
         wait_for(lambda: pieces(lab))
         process.send_signal(signal.SIGINT)
         process.wait(timeout=10)
-    assert not processes_naming(str(lab.scratch))
+    wait_for(lambda: not processes_naming(str(lab.scratch)), seconds=1)
     assert pieces(lab)
     assert not list(lab.scratch.glob("pieces/pip-*"))
 
