@@ -7,7 +7,6 @@ all differ fork once, at the root.
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 import math
 from dataclasses import dataclass, replace
@@ -18,7 +17,7 @@ from outcore.models.engine import Asked, TokenPrompt, pack
 from outcore.models.typed import Shape, is_yes_or_no
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Sequence
 
     from outcore.models.engine import Engine, Generation, Prompt, Request
 
@@ -139,24 +138,6 @@ def ballot(engine: Engine, request: Request, labels: tuple[str, ...], *, scores:
                 )
             )
     return Ballot(labels, tokens or (), tuple(requests), tuple(paths), scores)
-
-
-async def choose(
-    engine: Engine,
-    request: Request,
-    labels: tuple[str, ...],
-    *,
-    scores: bool,
-    ask: Callable[[Request], Awaitable[Generation]],
-) -> tuple[str, dict[str, float] | None]:
-    """Make a ballot and ask its requests at once, through `ask`.
-
-    Raises:
-        ConfigError: scores are wanted of an engine that gives none.
-        BadReply: the reply is none of the labels.
-    """
-    cast = ballot(engine, request, labels, scores=scores)
-    return cast.decide(await asyncio.gather(*map(ask, cast.requests)))
 
 
 def _forks(tokens: Sequence[Path]) -> dict[Path, tuple[int, ...]]:

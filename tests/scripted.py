@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from outcore.engine.labels import ballot
 from outcore.errors import PromptTooLong
 from outcore.models.engine import (
     Asked,
@@ -33,6 +34,19 @@ def said(request: Request) -> str:
 def prompt_of(engine: Engine, question: str, text: str | None = None) -> Any:
     """The prompt of one question, as an engine makes it."""
     return engine.prompts([Asked(question, text)])[0]
+
+
+async def choose(
+    engine: Engine,
+    request: Request,
+    labels: tuple[str, ...],
+    *,
+    scores: bool,
+    ask: Callable[[Request], Awaitable[Generation]],
+) -> tuple[str, dict[str, float] | None]:
+    """Hold a ballot among labels, asking its requests at once."""
+    cast = ballot(engine, request, labels, scores=scores)
+    return cast.decide(await asyncio.gather(*map(ask, cast.requests)))
 
 
 def words(text: str) -> int:

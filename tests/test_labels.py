@@ -6,9 +6,9 @@ import math
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from scripted import ScriptedEngine
+from scripted import ScriptedEngine, choose
 
-from outcore.engine.labels import ballot, choose
+from outcore.engine.labels import ballot
 from outcore.errors import BadReply, ConfigError, ModelError
 from outcore.models.engine import Asked, Generation, Request, TokenPrompt, pack
 from outcore.models.sketch import sketch

@@ -7,13 +7,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from scripted import ScriptedEngine
+from scripted import ScriptedEngine, choose
 
 from outcore.config import Budget, Settings
 from outcore.engine.batcher import Batcher, Batchers
 from outcore.engine.budget import Spending
 from outcore.engine.corpus import stage
-from outcore.engine.labels import choose
 from outcore.engine.memo import Memo
 from outcore.engine.question import Question
 from outcore.engine.trajectory import Trajectory
