@@ -7,10 +7,14 @@ from heapq import nlargest
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from outcore.engine.outline import files, headings
+from outcore.kernel_sandbox.inside.columns import is_header
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from outcore.engine.corpus import Corpus
+    from outcore.kernel_sandbox.inside.layout import Field, Layout
 
 _NAMES = 5
 _LARGEST = 3
@@ -19,18 +23,113 @@ _COMPARED = 100_000
 _SAMPLE_LINES = 3
 _LINE_CHARS = 160
 _NAME_CHARS = 80
+_HEADINGS = 6
+_HEADING_CHARS = 60
+_FIELDS = 16
+_LABELS = 8
+_LABELS_CHARS = 120
+_RECORD_CHARS = 360
+_PREAMBLE_CHARS = 600
+_KINDS = {"prose": "Prose", "dialogue": "Dialogue", "mixed": "Mixed text"}
 
 
-def card(corpus: Corpus, tokens: int | None = None) -> str:
-    """Describe a corpus in a few lines: type, size, documents, what was left out, a sample.
+def card(corpus: Corpus, layout: Layout, tokens: int | None = None) -> str:
+    """Describe a corpus in a few lines: type, size, layout, what was left out, a sample.
 
     Args:
         corpus: the staged context.
+        layout: how it is laid out.
         tokens: its length in tokens, where that is known; it is told as an estimate.
     """
-    return "\n".join(
-        (*_size(corpus, tokens), *_documents(corpus), *_left_out(corpus), _sample(corpus))
+    parts = [*_size(corpus, tokens)]
+    if layout.shape is not None:
+        names = _documents(corpus) if corpus.kind == "dict" else ()
+        parts += [*names, *_records(layout)]
+    else:
+        kind = layout.kind
+        told = {"code": _files, "markdown": _headings}.get(kind, _lines)
+        parts += [*told(corpus, layout), *_documents(corpus)]
+    parts += _left_out(corpus)
+    if layout.shape is None:
+        parts.append(_sample(corpus))
+    return "\n".join(parts)
+
+
+def _records(layout: Layout) -> Iterator[str]:
+    about = "" if layout.exact else "about "
+    shape = "a JSON object" if layout.kind == "jsonl" else "a dict"
+    yield (
+        f"`records` has its {about}{layout.records:,} records, each {shape} with "
+        f"{_listed(layout.fields)}."
     )
+    yield f"A record: {_cut(layout.sample, _RECORD_CHARS)}"
+    # The preamble's lines are not among these.
+    others = round(layout.records * layout.unfit / (1 - layout.unfit)) if layout.unfit < 1 else 0
+    if others:
+        what = "other line is no record" if others == 1 else "other lines are no records"
+        yield f"{about.capitalize()}{others:,} {what}: see records.rest."
+    if layout.preamble and not _is_header(layout):
+        quoted = _middle_cut(layout.preamble)
+        yield f'Before the first record stands:\n"""\n{quoted}\n"""'
+
+
+def _listed(fields: Sequence[Field]) -> str:
+    told = [_told(field) for field in fields[:_FIELDS]]
+    if len(fields) > _FIELDS:
+        told.append(f"{len(fields) - _FIELDS:,} more")
+    return ", ".join(told)
+
+
+def _told(field: Field) -> str:
+    kind: str = field.type
+    values = " / ".join(field.values)
+    if field.values and len(field.values) <= _LABELS and len(values) <= _LABELS_CHARS:
+        kind = f"label: {values}"
+    if field.day_first is not None:
+        kind += f": as_date(value, day_first={field.day_first})"
+    return f"{field.name!r} ({kind})"
+
+
+def _is_header(layout: Layout) -> bool:
+    """Whether the preamble is the line of the fields' names, which are told already."""
+    assert layout.shape is not None
+    return is_header(layout.shape, layout.preamble)
+
+
+def _middle_cut(text: str) -> str:
+    if len(text) <= _PREAMBLE_CHARS:
+        return text
+    tail = _PREAMBLE_CHARS // 3
+    return f"{text[: _PREAMBLE_CHARS - tail]} ... {text[-tail:]}"
+
+
+def _cut(text: str, longest: int) -> str:
+    return text if len(text) <= longest else f"{text[:longest]}..."
+
+
+def _lines(corpus: Corpus, layout: Layout) -> Iterator[str]:
+    lines = max(len(corpus.documents), corpus.lines)
+    kind = _KINDS.get(layout.kind, "Text")
+    yield f"{kind}: {lines:,} lines of {corpus.chars // lines:,} characters on average."
+
+
+def _files(corpus: Corpus, layout: Layout) -> Iterator[str]:
+    if corpus.kind != "dict":
+        yield f"Source code: {max(1, corpus.lines):,} lines."
+        return
+    found = files(corpus, _NAMES)
+    endings = ", ".join(f"{count:,} {ending}" for ending, count in found.endings)
+    yield f"Source code: {endings} files."
+    if found.folders:
+        folders = ", ".join(f"{_name(name)} ({chars:,})" for name, chars in found.folders)
+        yield f"Largest folders, in characters: {folders}."
+
+
+def _headings(corpus: Corpus, layout: Layout) -> Iterator[str]:
+    found = headings(corpus, _HEADINGS)
+    about = "" if found.exact else "about "
+    first = ", ".join(_cut(one, _HEADING_CHARS) for one in found.first)
+    yield f"Markdown with {about}{found.many:,} headings, the first: {first}"
 
 
 def _size(corpus: Corpus, tokens: int | None) -> Iterator[str]:
@@ -50,8 +149,6 @@ def _size(corpus: Corpus, tokens: int | None) -> Iterator[str]:
                 f"context is a dict of {count:,} documents, name -> {what}: "
                 f"{corpus.chars:,} characters{estimate}."
             )
-    lines = max(count, corpus.lines)
-    yield f"It has {lines:,} lines of {corpus.chars // lines:,} characters on average."
 
 
 def _documents(corpus: Corpus) -> Iterator[str]:

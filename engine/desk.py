@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from outcore.engine.children import Task
+from outcore.engine.quotes import alike
 from outcore.engine.subcalls import SubCalls, text_of
-from outcore.errors import ConfigError
+from outcore.errors import ConfigError, OutcoreError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from outcore.models.engine import Engine
 
 _MOST_PASSAGES = 100
+_MOST_QUERIES = 20
 
 
 @dataclass(slots=True)
@@ -90,18 +92,20 @@ class Desk:
             return await self.sub_calls.ask({"prompt": task.prompt, "text": task.flat()})
         return await self.children.answer(task)
 
-    async def _search(self, params: dict[str, Any]) -> list[dict[str, Any]]:
-        query = text_of(params, "query")
+    async def _search(self, params: dict[str, Any]) -> dict[str, Any]:
+        queries = params.get("query")
+        if isinstance(queries, list):
+            queries = [text_of({"query": one}, "query") for one in queries[:_MOST_QUERIES]]
+        else:
+            queries = [text_of(params, "query")]
         k = params.get("k", 5)
         if not isinstance(k, int) or k < 1:
             raise ConfigError(f"k is {k!r:.50}; it must be a whole number above 0")
         index = await asyncio.shield(self.index)
-        found = await asyncio.to_thread(index.query, query, min(k, _MOST_PASSAGES))
-        self.shown += found
-        return [
-            {"document": p.document, "offset": p.offset, "score": p.score, "text": p.text}
-            for p in found
-        ]
+        found = await asyncio.to_thread(index.find, queries, min(k, _MOST_PASSAGES))
+        passages = found.passages[:_MOST_PASSAGES]
+        self.shown += passages
+        return {"passages": [p._asdict() for p in passages], "note": found.note}
 
     async def _count_tokens(self, params: dict[str, Any]) -> int:
         return await self.sub.count_tokens(text_of(params, "text"))
@@ -111,10 +115,22 @@ class Desk:
         quotes = params.get("quotes") or []
         if not isinstance(quotes, list) or not all(isinstance(quote, str) for quote in quotes):
             raise ConfigError("quotes must be a list of texts")
-        missing = [
-            quote
-            for quote in quotes
-            if not quote.strip() or await asyncio.to_thread(self.corpus.find, quote) is None
-        ]
-        self.draft = Draft(content, params.get("ready") is True, tuple(quotes))
-        return {"missing": missing}
+        stand, instead, missing = [], {}, []
+        for quote in quotes:
+            if quote.strip() and await asyncio.to_thread(self.corpus.find, quote) is not None:
+                stand.append(quote)
+            elif (found := await self._alike(quote)) is not None:
+                instead[quote] = found
+                stand.append(found)
+            else:
+                missing.append(quote)
+        self.draft = Draft(content, params.get("ready") is True, tuple(stand))
+        return {"missing": missing, "instead": instead}
+
+    async def _alike(self, quote: str) -> str | None:
+        """What stands in the context with the same words as a quote, where an index finds it."""
+        try:
+            index = await asyncio.shield(self.index)
+            return await asyncio.to_thread(alike, self.corpus, index, quote)
+        except OutcoreError:  # no index, or no word in the quote
+            return None

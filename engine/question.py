@@ -14,6 +14,7 @@ from outcore.engine.card import card
 from outcore.engine.children import Children
 from outcore.engine.citations import cite
 from outcore.engine.desk import Desk, Draft
+from outcore.engine.layout import layout_of
 from outcore.engine.profile import Profile
 from outcore.engine.result import Completion
 from outcore.engine.run import Outcome, Run
@@ -174,12 +175,14 @@ class Question:
         )
         try:
             chars_per_token = await self._chars_per_token()
+            layout = await asyncio.to_thread(layout_of, self.corpus)
             slice_tokens = min(_SLICE_MOST, int(sub.window * _SLICE_SHARE) - profile.sub_tokens)
             desk = Desk(self.corpus, index, sub, sub_calls, children)
             hints = {
                 "slice_tokens": slice_tokens,
                 "chars_per_token": chars_per_token,
                 "speculate": self.settings.speculate,
+                "layout": layout.as_dict(),
             }
             spec = KernelSpec(self.corpus.folder, tier=self.settings.sandbox, hints=hints)
             self.phase("starting the sandbox")
@@ -187,7 +190,7 @@ class Question:
                 self.phase("working")
                 run = Run(
                     question=self.text,
-                    card=card(self.corpus, tokens=int(self.corpus.chars / chars_per_token)),
+                    card=card(self.corpus, layout, int(self.corpus.chars / chars_per_token)),
                     context_type=_TYPES[self.corpus.kind],
                     root=self.batchers.root,
                     profile=profile,

@@ -3,25 +3,32 @@
 from __future__ import annotations
 
 import os
+from itertools import zip_longest
 from typing import TYPE_CHECKING, NamedTuple
 
 import tantivy
 
 from outcore.config import home
 from outcore.engine.index_cache import IndexCache
-from outcore.engine.terms import PARTS, WORDS, QueryMaker, analyzer, parts_of
+from outcore.engine.near import Near, missing
+from outcore.engine.ranking import Standing, Wanted, order, standing
+from outcore.engine.terms import DEFINES, PARTS, SURE, WORDS, QueryMaker, analyzer, parts_of
 from outcore.errors import ConfigError, OutcoreError
 from outcore.kernel_sandbox.inside.cuts import cuts
+from outcore.kernel_sandbox.inside.excerpts import excerpt
+from outcore.kernel_sandbox.inside.languages import definitions, is_code
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
     from threading import Event
 
     from outcore.engine.corpus import Corpus
+    from outcore.engine.terms import Item
+    from outcore.kernel_sandbox.inside.excerpts import Mark
     from outcore.kernel_sandbox.inside.staged import Name
 
-_VERSION = 1
+_VERSION = 2
 _CACHE_BYTES = 2 << 30
 _PASSAGE_CHARS = 1_000
 _HEAP_BYTES = 128 << 20
@@ -29,6 +36,10 @@ _MOST_THREADS = 4
 # Passages below this share of the best score hold little but the query's commonest words.
 _GOOD = 0.2
 _LOOK_EVERY = 1_000
+# More than asked for, so that which of several equal ones are returned does not depend on how
+# the build's threads shared them, and the best by other signs are among them.
+_MORE = 40
+_MOST_RARE = 8
 _FIELDS = ("number", "start", "end")
 
 
@@ -40,12 +51,34 @@ class Passage(NamedTuple):
         offset: first character of it there.
         score: BM25; comparable within one query alone.
         text: the passage, as it stands in the corpus.
+        marks: where in it the words of the query stand.
+        line: number of its first line, where its document is source code; else 0.
     """
 
     document: Name
     offset: int
     score: float
     text: str
+    marks: tuple[Mark, ...] = ()
+    line: int = 0
+
+
+class Found(NamedTuple):
+    """What came of a search.
+
+    Attributes:
+        passages: the passages, best first.
+        note: which words stand nowhere, and what is spelled like them; "" where all do.
+    """
+
+    passages: tuple[Passage, ...]
+    note: str
+
+
+class _Place(NamedTuple):
+    number: int
+    start: int
+    end: int
 
 
 class SearchIndex:
@@ -92,6 +125,9 @@ class SearchIndex:
     def query(self, text: str, k: int = 5) -> list[Passage]:
         """At most `k` passages, best first; fewer where only chance words match the rest.
 
+        Those that define an identifier of the query come first, then those that hold all its
+        rare words, then the others by BM25.
+
         Args:
             text: words in any form. What stands in quotes is looked for as a phrase, and
                 where it stands nowhere, its words are.
@@ -100,42 +136,104 @@ class SearchIndex:
         Raises:
             ConfigError: there is no word or number in `text`.
         """
+        return list(self.find([text], k).passages)
+
+    def find(self, texts: Sequence[str], k: int = 5) -> Found:
+        """The same for several queries at once, with what is to be said of them.
+
+        The best passages of each query come first, then the second best; none comes twice.
+
+        Raises:
+            ConfigError: there is no word or number in a query, or no query.
+        """
+        searcher = self._index.searcher()
+        ranked, notes = [], []
+        for text in texts:
+            passages, note = self._find(searcher, text, k)
+            ranked.append(passages)
+            notes += [f"{text[:80]!r}: {note}" if len(texts) > 1 else note] if note else []
+        if not ranked:
+            raise ConfigError("search needs words or numbers to look for, and got none")
+        mixed = (one for row in zip_longest(*ranked) for one in row if one is not None)
+        once: dict[tuple[Name, int], Passage] = {}
+        for one in mixed:
+            once.setdefault((one.document, one.offset), one)
+        return Found(tuple(once.values()), " ".join(notes))
+
+    def _find(self, searcher: tantivy.Searcher, text: str, k: int) -> tuple[list[Passage], str]:
         asked = self._queries.make(text)
         if asked.loose is None:
             raise ConfigError(
                 f"search needs words or numbers to look for, and {text[:80]!r} has none; for "
                 "other characters use grep"
             )
-        found = self._best(asked.strict, k) if asked.strict is not None else []
-        return found or self._best(asked.loose, k)
-
-    def _best(self, query: tantivy.Query, k: int) -> list[Passage]:
-        searcher = self._index.searcher()
-        # More than k, so that which of several equal ones are returned does not depend on
-        # how the build's threads shared them.
-        hits = searcher.search(query, limit=2 * k + 20, count=False).hits
+        counts = {item: self._count(searcher, item) for item in asked.items}
+        wanted = Wanted.of(text, counts, searcher.num_docs)
+        limit = 2 * k + _MORE
+        hits: dict[_Place, float] = {}
+        if asked.strict is not None:
+            hits = _hits(searcher, asked.strict, limit)
+            if wanted.names and hits:
+                defining = self._queries.defining(wanted.names, asked.loose)
+                both = self._queries.all((asked.strict, defining))
+                hits = _hits(searcher, both, limit) | hits
         if not hits:
-            return []
-        addresses = [address for _, address in hits]
-        places = zip(
-            *(searcher.fast_field_values(field, addresses) for field in _FIELDS), strict=True
-        )
-        ranked = sorted(
-            (-round(score, 4), *place) for (score, _), place in zip(hits, places, strict=True)
-        )
-        least = ranked[0][0] * _GOOD
-        corpus = self._corpus
-        return [
-            Passage(corpus.name(number), start, -score, corpus.slice(number, start, end))
-            for score, number, start, end in ranked[:k]
-            if score <= least
+            hits = _hits(searcher, asked.loose, limit)
+            least = max(hits.values(), default=0.0) * _GOOD
+            hits = {place: score for place, score in hits.items() if score >= least}
+            rare = [wanted.items[at] for at in sorted(wanted.rare)][:_MOST_RARE]
+            if len(rare) > 1:
+                hits = _hits(searcher, self._queries.all_of(rare, asked.loose), limit) | hits
+            if wanted.names:
+                defining = self._queries.defining(wanted.names, asked.loose)
+                hits = _hits(searcher, defining, limit) | hits
+        places = sorted(hits, key=lambda place: (-hits[place], place))
+        texts = [self._corpus.slice(*place) for place in places]
+        stands = [standing(one, wanted) for one in texts]
+        best = order([(hits[place], how) for place, how in zip(places, stands, strict=True)])
+        passages = [
+            self._passage(places[at], hits[places[at]], texts[at], stands[at]) for at in best[:k]
         ]
+        return passages, self._note(searcher, counts, found=bool(passages))
+
+    def _count(self, searcher: tantivy.Searcher, item: Item) -> int:
+        """In how many passages an item stands."""
+        found = searcher.search(self._queries.query_of(item), limit=1, count=True)
+        return int(found.count or 0)
+
+    def _passage(self, place: _Place, score: float, text: str, how: Standing) -> Passage:
+        number, start, _ = place
+        name = self._corpus.name(number)
+        line = 0
+        if is_code(name):
+            line = 1 + self._corpus.text(number).count("\n", 0, start)
+        return Passage(name, start, score, text, how.marks, line)
+
+    def _note(self, searcher: tantivy.Searcher, counts: Mapping[Item, int], *, found: bool) -> str:
+        """What of a query stands nowhere, and what in the corpus is spelled like it."""
+        if all(counts.values()):
+            return ""
+        near = Near(searcher, self._queries, self._corpus)
+        alike = near.alike(counts)
+        parts = [*missing(counts, found=found), *(f"spelled alike: {one!r}" for one in alike)]
+        if not found:
+            parts += (self._shown(searcher, word) for word in alike[:1])
+        return "; ".join(parts) + "."
+
+    def _shown(self, searcher: tantivy.Searcher, word: str) -> str:
+        """The best passage for a word that does occur, cut."""
+        passages, _ = self._find(searcher, word, 1)
+        if not passages:
+            return f"try search({word!r})"
+        best = passages[0]
+        return f"{best.document} @ {best.offset} has it: {excerpt(best.text, best.marks)!r}"
 
 
 def _build(corpus: Corpus, folder: Path, stop: Event | None) -> None:
     builder = tantivy.SchemaBuilder()
     builder.add_text_field(WORDS, tokenizer_name="outcore", index_option="position")
     builder.add_text_field(PARTS, tokenizer_name="outcore", index_option="freq")
+    builder.add_text_field(DEFINES, tokenizer_name="raw", index_option="basic")
     for field in _FIELDS:
         builder.add_unsigned_field(field, fast=True)
     try:
@@ -149,6 +247,8 @@ def _build(corpus: Corpus, folder: Path, stop: Event | None) -> None:
             document = tantivy.Document()
             document.add_text(WORDS, text)
             document.add_text(PARTS, parts_of(text))
+            for name in _defined(text):
+                document.add_text(DEFINES, name)
             for field, value in zip(_FIELDS, (number, start, end), strict=True):
                 document.add_unsigned(field, value)
             writer.add_document(document)
@@ -156,6 +256,21 @@ def _build(corpus: Corpus, folder: Path, stop: Event | None) -> None:
         writer.wait_merging_threads()
     except ValueError as error:
         raise OutcoreError(f"the search index could not be built: {error}") from error
+
+
+def _defined(text: str) -> set[str]:
+    """The names that a passage defines, as the index keeps them."""
+    found = list(definitions(text))
+    return {one.name for one in found} | {f"{SURE}{one.name}" for one in found if one.sure}
+
+
+def _hits(searcher: tantivy.Searcher, query: tantivy.Query, limit: int) -> dict[_Place, float]:
+    """Places of the passages that match, with their scores."""
+    hits = searcher.search(query, limit=limit, count=False).hits
+    addresses = [address for _, address in hits]
+    fields = [searcher.fast_field_values(field, addresses) for field in _FIELDS] if hits else []
+    places = zip(*fields, strict=True) if hits else ()
+    return {_Place(*place): round(score, 4) for (score, _), place in zip(hits, places, strict=True)}
 
 
 def _passages(corpus: Corpus) -> Iterator[tuple[int, int, int, str]]:

@@ -52,7 +52,8 @@ class Host:
         if op == "count_tokens":
             return len(params["text"].split())
         if op == "search":
-            return [{"document": "moby", "offset": 4, "score": 1.5, "text": params["query"]}]
+            found = {"document": "moby", "offset": 4, "score": 1.5, "text": str(params["query"])}
+            return {"passages": [found | {"marks": [], "line": 0}], "note": ""}
         if op != "llm_query":
             raise BudgetExceeded(f"no such call: {op}")
         verb, _, rest = params["prompt"].partition(" ")

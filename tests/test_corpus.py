@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from outcore.engine.card import card
 from outcore.engine.corpus import Corpus, Place, stage
+from outcore.engine.layout import layout_of
 from outcore.engine.textfile import read_parts
 from outcore.errors import BadContext
 from outcore.kernel_sandbox.inside.corpus import open_context
@@ -390,9 +391,10 @@ def test_the_card_tells_what_there_is(tmp_path: Path) -> None:
         tmp_path / "folder",
         {"a.txt": "", "b.txt": "first line\nsecond\n", "c.txt": "c" * 900, ".git/x": "", ".y": ""},
     )
-    assert card(stage(folder, tmp_path / "context"), tokens=1_234) == (
+    corpus = stage(folder, tmp_path / "context")
+    assert card(corpus, layout_of(corpus), 1_234) == (
         "context is a dict of 3 documents, name -> text: 918 characters (about 1,234 tokens).\n"
-        "It has 3 lines of 306 characters on average.\n"
+        "Mixed text: 3 lines of 306 characters on average.\n"
         "Names: 'a.txt', 'b.txt', 'c.txt'\n"
         "A document has 306 characters on average; the largest: 'c.txt' (900), 'b.txt' (18), "
         "'a.txt' (0).\n"
@@ -404,5 +406,7 @@ def test_the_card_tells_what_there_is(tmp_path: Path) -> None:
 
 
 def test_the_card_of_records_and_of_one_line(tmp_path: Path) -> None:
-    assert '{"a": "x"}' in card(stage([{"a": "x"}], tmp_path / "records"))
-    assert len(card(stage("x" * 100_000, tmp_path / "line"))) < 400
+    corpus = stage([{"a": "x"}], tmp_path / "records")
+    assert "{'a': 'x'}" in card(corpus, layout_of(corpus))
+    corpus = stage("x" * 100_000, tmp_path / "line")
+    assert len(card(corpus, layout_of(corpus))) < 400

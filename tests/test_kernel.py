@@ -178,7 +178,7 @@ async def test_a_pydantic_class_gives_its_schema_and_takes_the_answer(rig: Rig) 
 
 async def test_search_prints_well_and_counts_are_whole(rig: Rig) -> None:
     assert await rig.ok("hits = search('white whale', k=2)\nhits") == (
-        "[0] moby @ 4 (score 1.5)\nwhite whale\n"
+        "1 passage for 'white whale'\n[0] moby @ 4\nwhite whale\n"
     )
     assert await rig.ok("print(hits[0].offset, hits[0]['text'], hits[0].document)") == (
         "4 white whale moby\n"
@@ -203,9 +203,54 @@ async def test_help_shows_how_to_use_each_tool(rig: Rig) -> None:
         "SHOW_VARS",
         "grep",
         "slices",
+        "tally",
+        "group",
+        "pairs",
+        "help",
     ):
         shown = await rig.ok(f"help({name})")
-        assert len(shown.splitlines()) > 3, name
+        assert shown.startswith(f"{name}("), name
+        assert len(shown.splitlines()) > 2, name
+        assert "outcore" not in shown, name
+
+
+async def test_search_takes_what_roots_write(rig: Rig) -> None:
+    for call in (
+        "search('whale', 3)",
+        "search('whale', '3')",
+        "search(query='whale', top_k=3)",
+        "search(context * 60, 'whale', num_results=3)",
+        "search(3, 'whale')",
+    ):
+        await rig.ok(f"_ = {call}")
+        assert rig.host.of("search")[-1] == {"query": "whale", "k": 3}, call
+    assert await rig.ok("len(search(['a', 'b', 'a']))") == "1\n"
+    assert rig.host.of("search")[-1] == {"query": ["a", "b"], "k": 5}
+    for wrong in ("search()", "search('  ')", "search('a', folder='b')"):
+        result = await rig.kernel.run(wrong, seconds=5)
+        assert (result.error or "").endswith('it is search("words", k=5)'), wrong
+
+
+async def test_a_cell_may_use_the_names_of_the_counting_tools(rig: Rig) -> None:
+    assert await rig.ok("tally(['a', 'a']).most()") == "a\n"
+    await rig.ok("pairs = [1, 2]")
+    assert await rig.ok("pairs") == "[1, 2]\n"
+    assert "pairs: list[2]" in await rig.ok("SHOW_VARS()")
+    assert await rig.ok("del pairs\nNone") == ""
+    assert await rig.ok("done(pairs({2: [1], 1: [1]}, bool))") == "[]\n"
+    assert rig.host.of("answer")[-1]["content"] == "(1, 2)"
+
+
+async def test_an_empty_answer_is_refused_and_the_last_one_counts(rig: Rig) -> None:
+    for nothing in ("None", "''", "[]", "{}", "set()"):
+        result = await rig.kernel.run(f"done({nothing})", seconds=5)
+        assert "so it was not taken" in (result.error or "")
+    await rig.ok("if True:\n    done('first')\ndone(2.0, evidence='The whale is white.')\nNone")
+    assert rig.host.of("answer")[-1] == {
+        "content": "2",
+        "ready": True,
+        "quotes": ["The whale is white."],
+    }
 
 
 async def test_variables_outlive_an_exception_and_tracebacks_are_short(rig: Rig) -> None:
@@ -297,7 +342,7 @@ async def test_done_tells_which_quotes_do_not_stand(rig: Rig) -> None:
     ("code", "content"),
     [
         ("FINAL('a')", "a"),
-        ("SUBMIT(['b', 'ü'])", '["b", "ü"]'),
+        ("SUBMIT(['b', 'ü'])", "b\nü"),
         ("c = {'k': 1}\nFINAL_VAR('c')", '{"k": 1}'),
         ("d = 'd'\nFINAL_VAR(' \"d\" ')", "d"),
         ("FINAL_VAR(3)", "3"),

@@ -71,15 +71,16 @@ def test_lines_are_what_anchors_mean(look: Look) -> None:
 def test_no_more_hits_than_asked_for(look: Look) -> None:
     hits = look.grep("captain", k=2)
     assert len(hits) == 2
-    assert "the first 2 hits" in repr(hits)
-    assert "there are more" in hits.note
+    assert repr(hits).startswith(
+        "the first 2 hits for 'captain' ... 1 more: raise k or narrow the pattern\n[0] "
+    )
     assert look.grep("captain", k=3).note == "3 hits for 'captain'"
     assert look.grep("whale").note == "1 hit for 'whale'"
 
 
 def test_printing_shows_the_place_and_the_text(look: Look) -> None:
     assert str(look.grep("whale", around=8)) == (
-        "1 hit for 'whale'\n\n[0] 'one.txt' at 20\nsaw the whale. caf\u00e9 \U0001f642"
+        "1 hit for 'whale'\n[0] one.txt @ 20\nsaw the whale. caf\u00e9 \U0001f642"
     )
     assert isinstance(look.grep("captain")[:2], list)
     assert "[1]" in str(look.grep("captain")[:2])
@@ -101,7 +102,7 @@ def test_nothing_found_tells_what_was_tried_and_what_is_near(look: Look) -> None
     assert look.grep("zebra").note.endswith("Try search() with other words.")
 
 
-@pytest.mark.parametrize("pattern", [None, 3, b"x", ["a"]])
+@pytest.mark.parametrize("pattern", [None, 3, b"x", [3]])
 def test_a_pattern_is_text(look: Look, pattern: Any) -> None:
     with pytest.raises(TypeError, match="pattern as text"):
         look.grep(pattern)
@@ -160,6 +161,56 @@ def test_a_part_is_a_string_with_fields(look: Look) -> None:
         operator.attrgetter("txt")(hit)
     copy = pickle.loads(pickle.dumps(hit))
     assert (copy, copy.document, copy.offset, copy.match) == ("whale", "one.txt", 20, "whale")
+
+
+def test_a_hit_is_its_line_unless_characters_are_asked_for(look: Look) -> None:
+    hit = look.grep("whale")[0]
+    assert (hit.text, hit.start, hit.offset) == (
+        "saw the whale. caf\u00e9 \U0001f642 Captain!",
+        12,
+        20,
+    )
+    long = look.grep("needle", text="word " * 900 + "needle" + " word" * 900)[0]
+    assert len(long.text) < 420
+    assert long.text.startswith("word ")
+    assert long.text.endswith(" word")
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"k": "1"},
+        {"limit": 1},
+        {"max_results": 1.0, "context": 3},
+        {"n": 1, "window": "10"},
+        {"top_k": 1, "ignore_case": True},
+    ],
+)
+def test_arguments_may_have_other_names(look: Look, given: dict[str, Any]) -> None:
+    assert [hit.match for hit in look.grep("captain", **given)] == ["Captain"]
+
+
+def test_patterns_as_roots_write_them(look: Look) -> None:
+    assert look.grep("/whale/i")[0].match == "whale"
+    assert [hit.match for hit in look.grep(["whale", "again"])] == ["whale", "again"]
+    assert look.grep("b", ["abc"])[0].offset == 1
+    assert look.grep(regex="whale")[0].match == "whale"
+    assert look.grep("captain", case_sensitive=True)[0].offset == 15
+    with pytest.raises(TypeError, match=r"no argument 'folder': it is grep\("):
+        look.grep("a", folder="b")
+
+
+def test_code_is_printed_with_the_numbers_of_its_lines(tmp_path: Path) -> None:
+    look = Look(opened({"a.py": "import re\n\ndef f():\n    pass\n"}, tmp_path / "context"), {})
+    assert str(look.grep("def")) == "1 hit for 'def'\n[0] a.py @ 11\n3: def f():"
+
+
+def test_many_hits_print_a_cut(tmp_path: Path) -> None:
+    look = Look(opened("a line with words in it\n" * 500, tmp_path / "context"), {})
+    shown = str(look.grep("words", k=300))
+    assert "200 more" in shown
+    assert len(shown) < 2_000
+    assert "not printed" in shown
 
 
 @given(st.text("ab \n\u00e9", max_size=120), st.sampled_from(["a", "A b", "b+", "a$", r"(?<=b)a"]))

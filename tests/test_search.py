@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from outcore.engine import search
 from outcore.engine.corpus import Corpus, stage
 from outcore.engine.index_cache import IndexCache
+from outcore.engine.quotes import alike
 from outcore.engine.search import SearchIndex
 from outcore.engine.terms import parts_of
 from outcore.errors import ConfigError, OutcoreError
@@ -71,6 +72,8 @@ def best(index: SearchIndex, query: str) -> str | int | None:
         ('"betrayed boy', "sea.txt"),
         ("who is to be", "notes.txt"),
         ('"francs of gold"', "dates.txt"),
+        ("1234567", "dates.txt"),
+        ("where is get_kv_cache defined", "code.py"),
         ("zebra", None),
     ],
 )
@@ -81,11 +84,76 @@ def test_finds(index: SearchIndex, query: str, document: str | None) -> None:
 def test_passages_stand_in_the_corpus_as_told(corpus: Corpus, index: SearchIndex) -> None:
     passages = index.query("waves came", 50)
     assert len(passages) > 3
-    for document, offset, score, text in passages:
-        assert score > 0
-        assert corpus.read(document, offset, offset + len(text)) == text
-        assert len(text) <= 1_000
+    for one in passages:
+        assert one.score > 0
+        assert corpus.read(one.document, one.offset, one.offset + len(one.text)) == one.text
+        assert len(one.text) <= 1_000
     assert [one.score for one in passages] == sorted((one.score for one in passages), reverse=True)
+
+
+CODE = {
+    "a.py": "from b import Engine\nengine = Engine()\n" + "Engine.start()\n" * 30,
+    "b.py": '"""The engine."""\n\n\nclass Engine:\n    LIMIT_MS = 30\n',
+    "c.py": "LIMIT_MS, LIMIT_MS, LIMIT_MS\n" * 5,
+    "notes.txt": "The key of blue-harbour is 3,141.\nA blue boat in the harbour.\n",
+    "more.txt": "blue blue blue harbour harbour key key\n" * 3 + "Ahab: the code is 7.\n",
+}
+
+
+@pytest.fixture(scope="module")
+def code(tmp_path_factory: pytest.TempPathFactory) -> SearchIndex:
+    corpus = stage(CODE, tmp_path_factory.mktemp("code") / "context")
+    return SearchIndex.open_or_build(corpus, cache=tmp_path_factory.mktemp("cache"))
+
+
+@pytest.mark.parametrize(
+    ("query", "document", "word"),
+    [
+        ("class Engine", "b.py", "Engine"),
+        ("What is the value of LIMIT_MS?", "b.py", "LIMIT_MS"),
+        ("`Engine`", "b.py", "Engine"),
+        ("key of blue-harbour", "notes.txt", "blue-harbour"),
+        ("3141", "notes.txt", "3,141"),
+    ],
+)
+def test_what_is_defined_or_whole_comes_first(
+    code: SearchIndex, query: str, document: str, word: str
+) -> None:
+    found = code.query(query, 3)[0]
+    assert found.document == document
+    assert found.line == (1 if document == "b.py" else 0)
+    assert word in {found.text[one.start : one.end] for one in found.marks}
+
+
+def test_several_queries_are_mixed_and_none_comes_twice(code: SearchIndex) -> None:
+    found = code.find(["class Engine", "3,141", "class Engine"], 2).passages
+    assert [one.document for one in found[:2]] == ["b.py", "notes.txt"]
+    assert len({(one.document, one.offset) for one in found}) == len(found)
+
+
+def test_what_stands_nowhere_is_told_with_what_is_spelled_alike(code: SearchIndex) -> None:
+    assert code.find(["key of blue-harbor"]).note == (
+        "'blue-harbor' is nowhere in the context; spelled alike: 'blue-harbour'."
+    )
+    found = code.find(["Ahap"])
+    assert found.passages == ()
+    assert "'Ahap' is nowhere in the context; spelled alike: 'Ahab'" in found.note
+    assert "more.txt @ 0 has it: " in found.note
+    assert code.find(["Engine"]).note == ""
+
+
+@pytest.mark.parametrize(
+    ("quote", "stands"),
+    [
+        ("the key  of 'blue-harbour' is 3,141", "The key of blue-harbour is 3,141."),
+        ("A BLUE BOAT\nin the \u201charbour\u201d.", "A blue boat in the harbour."),
+        ("The key of blue-harbour is 7.", None),
+    ],
+)
+def test_a_quote_with_other_marks_is_found(
+    code: SearchIndex, quote: str, stands: str | None
+) -> None:
+    assert alike(code._corpus, code, quote) == stands
 
 
 def test_fewer_than_asked_where_fewer_are_good(index: SearchIndex) -> None:
@@ -142,7 +210,7 @@ def test_the_cache_is_under_the_home(
 ) -> None:
     monkeypatch.setenv("OUTCORE_HOME", str(tmp_path))
     SearchIndex.open_or_build(corpus)
-    assert (tmp_path / "index" / f"{corpus.digest}-1").is_dir()
+    assert (tmp_path / "index" / f"{corpus.digest}-2").is_dir()
 
 
 @pytest.mark.parametrize("damage", ["cut", "flipped", "removed", "no manifest"])

@@ -6,13 +6,18 @@ prints can be taken for it.
 
 # No `annotations` from `__future__`: help() in a cell would show the types in quotes.
 
-import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from .bridge import Bridge
+from .forgiving import Given
 from .queries import as_text
+from .saying import as_answer
 from .texts import clean
+
+_USAGE = "it is done(answer, quotes=[...])"
+_VALUES = ("answer", "result", "text", "content", "final", "final_answer", "response", "output")
+_QUOTES = ("quote", "citations", "citation", "evidence", "sources", "proof", "passages")
 
 
 class Text(str):
@@ -72,26 +77,50 @@ class Desk:
         content, ready = self._read()
         return _said(content), bool(ready), tuple(self._quotes)
 
-    def _send(self) -> list[str]:
+    def _send(self) -> Mapping[str, Any]:
         state = self._state()
         reply = self._bridge.call(
             "answer", {"content": state[0], "ready": state[1], "quotes": list(state[2])}
         )
         self._sent = state
-        return list(reply.get("missing", [])) if isinstance(reply, Mapping) else []
+        return reply if isinstance(reply, Mapping) else {}
 
-    def done(self, value: Any, quotes: Any = ()) -> list[str]:
-        """End the run with `value` as the answer.
+    def done(self, value: Any = None, quotes: Any = (), **more: Any) -> list[str]:
+        """End the run with a value as the answer.
 
-        `quotes` are passages copied from the context that prove it; they are returned as
-        citations. Returns those that do not stand in the context word for word.
+        done("Paris")
+        done(count)                                  # numbers, lists, dicts, pairs become text
+        done("Paris", quotes=["He died in Paris."])   # passages copied from the context
+
+        Quotes prove the answer and are returned as citations. Returns those that do not stand
+        in the context. Called again, the last answer counts.
+
+        Raises:
+            ValueError: there is no value, or an empty one.
         """
-        given = [quotes] if isinstance(quotes, (str, Mapping)) else quotes or ()
-        self._quotes = [clean(as_text(one)) for one in given]
+        given = Given(_USAGE, more)
+        value = given.take(_VALUES, value)
+        quotes = given.take(_QUOTES, quotes)
+        given.end()
+        said = as_answer(value)
+        if not said.strip() or (isinstance(value, Mapping) and not value):
+            shown = "None" if value is None else "empty"
+            raise ValueError(
+                f"the answer is {shown}, so it was not taken. If nothing was found, look in "
+                'another way first; if there truly is nothing, say so in words: done("none ...")'
+            )
+        proofs = [quotes] if isinstance(quotes, (str, Mapping)) else quotes or ()
+        self._quotes = [clean(as_text(one)) for one in proofs]
         self._names["answer"] = Answer(value, True)
-        missing = self._send()
+        reply = self._send()
+        for quote, found in dict(reply.get("instead", {})).items():
+            print(f"done: taken for the quote {quote!r:.200}, as it stands there: {found!r:.300}")
+        missing = list(reply.get("missing", []))
         for quote in missing:
-            print(f"done: this quote does not stand in the context: {quote!r}")
+            print(
+                f"done: this quote does not stand in the context: {quote!r:.300} (copy quotes from "
+                "what was printed, word for word)"
+            )
         return missing
 
     def final(self, value: Any) -> None:
@@ -129,12 +158,7 @@ class Desk:
 
 
 def _said(content: Any) -> str:
-    if isinstance(content, (dict, list)):
-        try:
-            content = json.dumps(content, ensure_ascii=False)
-        except (TypeError, ValueError):
-            content = str(content)
-    return clean(str(content))
+    return clean(as_answer(content))
 
 
 def named(desk: Desk) -> Iterable[tuple[str, Any]]:

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from .errors import BatchError, SubcallError
+from .results import Results
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -52,4 +53,4 @@ def told(results: list[Any], *, return_exceptions: bool) -> list[Any]:
     """
     if not return_exceptions and any(isinstance(one, Exception) for one in results):
         raise BatchError(results)
-    return results
+    return Results(results)

@@ -47,6 +47,10 @@ class Documents(Sequence[tuple[Name, "str | Text"]]):
             return iter([self[0]])
         return zip(map(self._staged.name, range(len(self))), texts_of(self._staged), strict=True)
 
+    def name(self, number: int) -> Name:
+        """Name of a document."""
+        return self._staged.name(number)
+
     def length(self, number: int) -> int:
         """Length of a document in characters, without reading it."""
         start, end = self._staged.bounds(number)

@@ -5,6 +5,11 @@ from __future__ import annotations
 from typing import Any, SupportsIndex
 
 from .staged import Name  # noqa: TC001 - the sandbox shows these signatures by help()
+from .texts import cut
+
+# Characters that a list of hits prints, besides its note and the last hit.
+_PRINTED = 1_500
+_LONGEST = 400
 
 
 class Part(str):
@@ -14,7 +19,9 @@ class Part(str):
         document: name of the document it stands in.
         start: where in it the text begins, in characters.
         offset: the same, or for a hit of `grep` where the match begins.
-        match: what matched, for a hit of `grep`; else "".
+        match: what matched, for a hit; else "".
+        score: how well it fits the query, for a hit of `search`; else 0.
+        line: number of the line where the match or the text begins, in code; else 0.
 
     The fields are there as keys too: `part["text"]`, `part["document"]`, `part["offset"]`.
     """
@@ -23,9 +30,20 @@ class Part(str):
     start: int
     offset: int
     match: str
+    score: float
+    line: int
+    _shown: str | None
 
     def __new__(
-        cls, text: str, document: Name, start: int, offset: int | None = None, match: str = ""
+        cls,
+        text: str,
+        document: Name,
+        start: int,
+        offset: int | None = None,
+        match: str = "",
+        score: float = 0.0,
+        shown: str | None = None,
+        line: int = 0,
     ) -> Part:
         """Mark `text` with where it stands."""
         part = super().__new__(cls, text)
@@ -33,12 +51,26 @@ class Part(str):
         part.start = start
         part.offset = start if offset is None else offset
         part.match = match
+        part.score = score
+        part.line = line
+        part._shown = shown
         return part
 
     @property
     def text(self) -> str:
         """The text alone."""
         return str.__str__(self)
+
+    @property
+    def shown(self) -> str:
+        """The part of the text that is printed among other hits."""
+        return cut(self.text.strip(), _LONGEST) if self._shown is None else self._shown
+
+    @property
+    def place(self) -> str:
+        """Where it stands, in words."""
+        where = f"document {self.document}" if isinstance(self.document, int) else self.document
+        return f"{where} @ {self.offset}"
 
     def __getitem__(self, key: Any) -> str | Any:
         if isinstance(key, str):
@@ -56,17 +88,18 @@ class Part(str):
         return _FIELDS
 
     def __repr__(self) -> str:
-        return f"<{self.document!r} at {self.offset}: {str.__repr__(self)}>"
+        return f"<{self.place}: {cut(self.text, _LONGEST)!r}>"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Part, (self.text, self.document, self.start, self.offset, self.match)
+        fields = (self.document, self.start, self.offset, self.match, self.score, self._shown)
+        return Part, (self.text, *fields, self.line)
 
 
-_FIELDS = ("document", "offset", "start", "text", "match")
+_FIELDS = ("document", "offset", "start", "text", "match", "score", "line")
 
 
 class Hits(list[Part]):
-    """What `grep` found, in order. Printing it shows every hit with its place.
+    """What `search` or `grep` found. Printing it shows the hits with their places, cut.
 
     Attributes:
         note: what to know of the search: that there are more, or what was tried in vain.
@@ -78,14 +111,21 @@ class Hits(list[Part]):
 
     def __getitem__(self, key: SupportsIndex | slice) -> Any:
         if isinstance(key, slice):
-            return Hits(list(self)[key], self.note)
+            some = list(self)[key]
+            return Hits(some, f"{len(some)} of {len(self)} hits")
         return super().__getitem__(key)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Hits, (list(self), self.note)
+
     def __repr__(self) -> str:
-        shown = (
-            f"[{number}] {hit.document!r} at {hit.offset}\n{hit.text.strip()}"
-            for number, hit in enumerate(self)
-        )
-        return "\n\n".join((self.note, *shown))
+        rows, used = [self.note], 0
+        for number, hit in enumerate(self):
+            if used > _PRINTED:
+                rows.append(f"... {len(self) - number} more hits, from [{number}] on, not printed")
+                break
+            rows.append(f"[{number}] {hit.place}\n{hit.shown}")
+            used += len(rows[-1])
+        return "\n".join(rows)
 
     __str__ = __repr__

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import re
+import time
+from collections.abc import Mapping
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+from .excerpts import Mark, excerpt, numbered
+from .forgiving import COUNTS, Given, is_count, unslashed
 from .grep import Pattern, compile_pattern, matches
 from .hits import Hits, Part
+from .languages import is_code
 from .slices import Slices
-from .sources import sources
+from .sources import Source, sources
+from .text import Text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
     from .corpus import Context
 
@@ -22,6 +28,17 @@ _COUNTED = 1_000
 _WORDS = 3
 _LARGE = 100_000_000
 _STEMMED = 6
+_USAGE = 'it is grep("regex", k=20, around=None, text=None)'
+_PATTERNS = ("regex", "regexp", "query", "expression", "patterns", "word", "words", "q")
+_AROUND = ("context", "window", "chars", "width", "radius", "context_chars", "surrounding")
+_TEXTS = ("string", "document", "doc", "documents", "docs", "texts", "source", "data")
+_HITS = 20
+# A line longer than this is cut at words around the match.
+_LONGEST_LINE = 2_000
+_BESIDE = 200
+_LINE_SHOWN = 240
+# Hits beyond the first k are counted as long as this.
+_SECONDS = 0.5
 _TOKENS = 2_000
 _CHARS_PER_TOKEN = 3.0
 
@@ -42,29 +59,56 @@ class Look:
 
     def grep(
         self,
-        pattern: str | re.Pattern[str],
-        k: int = 20,
-        around: int = 200,
+        pattern: Any = None,
+        k: Any = 20,
+        around: Any = None,
         text: Any = None,
         flags: int = re.IGNORECASE,
+        **more: Any,
     ) -> Hits:
-        """First `k` places that match a regular expression, with `around` characters each side.
+        """Find the first k places that match a regular expression, each with its line.
 
+        print(grep("captain"))
+        print(grep(r"^Chapter \\d+", k=50))
+        print(grep("captain", around=300))        # with 300 characters each side instead
+        print(grep("captain", text=piece))        # in a text or list of texts alone
         for hit in grep("captain"): print(hit.document, hit.offset, hit.text)
 
-        Looks through the whole context, or through `text`. Case does not matter unless flags=0.
-        `^` and `$` match at lines. Each hit is a string with .document, .offset (where the
-        match begins), .match and .text.
+        Case does not matter unless flags=0; `^` and `$` match at lines. Each hit is a string
+        with .document, .offset (where the match begins), .match and .text (the line).
         """
+        given = Given(_USAGE, more)
+        pattern = given.take(_PATTERNS, pattern)
+        k = given.take(COUNTS, k)
+        around = given.take(_AROUND, around)
+        text = given.take(_TEXTS, text)
+        if given.take(("case_sensitive", "match_case"), False):
+            flags = 0
+        given.take(("ignore_case", "ignorecase", "case_insensitive"), None)
+        given.end()
+        if text is None and not (k is None or is_count(k)):
+            text, k = k, None
+        if text is None and around is not None and not is_count(around):
+            text, around = around, None
+        if isinstance(text, str) and self._is_whole(pattern):
+            pattern, text = text, None
+        if isinstance(pattern, (list, tuple, set)) and all(isinstance(p, str) for p in pattern):
+            pattern = "|".join(f"(?:{one})" for one in pattern)
         if not isinstance(pattern, (str, re.Pattern)):
-            raise TypeError(f"grep() takes a pattern as text, not {type(pattern).__name__}")
+            raise TypeError(
+                f"grep() takes a pattern as text, not {type(pattern).__name__}: {_USAGE}"
+            )
         tried = pattern.pattern if isinstance(pattern, re.Pattern) else pattern
         if not tried:
             raise ValueError("grep() was given an empty pattern: name what to look for")
-        compiled = compile_pattern(pattern, flags)
-        k, around = max(1, int(k)), max(0, int(around))
-        found = list(islice(self._hits(compiled, text, around), k + 1))
-        return Hits(found[:k], self._note(tried, compiled, text, len(found), k))
+        k = given.whole(k, "k", _HITS)
+        if around is not None:
+            around = max(0, int(float(around)))
+        if self._context.value is text:
+            text = None
+        hits = self._grep(pattern, tried, k, around, text, flags)
+        bare = "" if hits or isinstance(pattern, re.Pattern) else unslashed(tried)
+        return self._grep(bare, bare, k, around, text, flags) if bare else hits
 
     def slices(self, text: Any = None, tokens: int | None = None, overlap: int = 0) -> Slices:
         """The whole context, or `text`, in pieces that fit one sub-call, cut at line ends.
@@ -87,20 +131,39 @@ class Look:
         repeated = min(int(overlap * self._chars_per_token), (size - 1) // 2)
         return Slices(sources(self._context, text), size, repeated)
 
-    def _hits(self, pattern: Pattern, text: Any, around: int) -> Iterator[Part]:
-        for document, offset, whole in sources(self._context, text):
-            for low, high in matches(pattern, whole):
-                start = max(0, low - around)
-                shown = str(whole[start : high + around])
-                match = shown[low - start : high - start]
-                yield Part(shown, document, offset + start, offset + low, match)
+    def _grep(
+        self,
+        pattern: str | re.Pattern[str],
+        tried: str,
+        k: int,
+        around: int | None,
+        text: Any,
+        flags: int,
+    ) -> Hits:
+        compiled = compile_pattern(pattern, flags)
+        places = self._places(compiled, text)
+        found = [_part(*place, around) for place in islice(places, k)]
+        more, all_counted = _counted(places, self._context.chars) if len(found) == k else (0, True)
+        return Hits(found, self._note(tried, compiled, text, len(found), more, all_counted))
 
-    def _note(self, tried: str, pattern: Pattern, text: Any, found: int, k: int) -> str:
+    def _is_whole(self, given: Any) -> bool:
+        """Whether what was given for a pattern is the context."""
+        return given is self._context.value or isinstance(given, (Text, Mapping))
+
+    def _places(self, pattern: Pattern, text: Any) -> Iterator[tuple[Source, int, int]]:
+        for source in sources(self._context, text):
+            for low, high in matches(pattern, source.text):
+                yield source, low, high
+
+    def _note(
+        self, tried: str, pattern: Pattern, text: Any, found: int, more: int, all_counted: bool
+    ) -> str:
         plain = f" (taken as plain text: {pattern.fault})" if pattern.fault else ""
-        if found > k:
+        if more:
+            least = "" if all_counted else "at least "
             return (
-                f"the first {k} hits for {tried!r}{plain}; there are more: raise k or narrow "
-                "the pattern"
+                f"the first {found} hits for {tried!r}{plain} ... {least}{more:,} more: raise k or "
+                "narrow the pattern"
             )
         if found:
             return f"{found} {'hit' if found == 1 else 'hits'} for {tried!r}{plain}"
@@ -121,9 +184,60 @@ class Look:
         for word in words[: _WORDS if chars < _LARGE else 1]:
             if word == tried:
                 continue
-            hits = self._hits(compile_pattern(word, re.IGNORECASE), text, 0)
-            count = sum(1 for _ in islice(hits, _COUNTED))
+            places = self._places(compile_pattern(word, re.IGNORECASE), text)
+            count = sum(1 for _ in islice(places, _COUNTED))
             if count:
                 least = "at least " if count == _COUNTED else ""
                 return f"{word!r} alone has {least}{count:,}: try grep({word!r})."
         return "Try search() with other words."
+
+
+def _part(source: Source, low: int, high: int, around: int | None) -> Part:
+    """One hit, with the lines it stands in or `around` characters each side."""
+    text = source.text
+    start, end = _lines(text, low, high) if around is None else (low - around, high + around)
+    start = max(0, start)
+    held = str(text[start:end])
+    match = held[low - start : high - start]
+    code = is_code(source.document) and around is None and source.offset == 0
+    line = 1 + text.count("\n", 0, low) if code else 0
+    mark = Mark(0, low - start, high - start, 1.0)
+    first = line - held.count("\n", 0, low - start)
+    shown = numbered(held, [mark], first) if code else None
+    if not code and around is None:
+        shown = excerpt(held, [mark], _LINE_SHOWN)
+    offset = source.offset
+    return Part(held, source.document, offset + start, offset + low, match, 0.0, shown, line)
+
+
+def _lines(text: str | Text, low: int, high: int) -> tuple[int, int]:
+    """Bounds of the lines that hold a match, line ends left out; of long ones of some words."""
+    first = max(0, low - _LONGEST_LINE)
+    window = str(text[first : high + _LONGEST_LINE])
+    start = window.rfind("\n", 0, low - first) + 1
+    # A match that ends in a line end holds no more than its own line.
+    last = max(low, high - 1) - first
+    end = window.find("\n", last)
+    end = len(window) if end < 0 else max(end, high - first)
+    if end - start > _LONGEST_LINE:
+        start = max(start, low - first - _BESIDE)
+        end = min(end, high - first + _BESIDE)
+        start = max(start, min(low - first, window.find(" ", start, low - first) + 1))
+        space = window.rfind(" ", high - first, end)
+        end = space if space > 0 else end
+    if end > start and window[end - 1] == "\r" and end > high - first:
+        end -= 1
+    return first + start, first + end
+
+
+def _counted(places: Iterator[Any], chars: int) -> tuple[int, bool]:
+    """How many more there are, and whether all were counted in the time there is."""
+    if chars > _LARGE:
+        return sum(1 for _ in islice(places, 1)), False
+    until = time.monotonic() + _SECONDS
+    more = 0
+    for _ in places:
+        more += 1
+        if time.monotonic() > until:
+            return more, False
+    return more, True

@@ -1,4 +1,4 @@
-"""The names that ask models and the index: `llm_query` and its kin, `search`, `count_tokens`."""
+"""The names that ask models: `llm_query` and its kin, and `count_tokens`."""
 
 # No `annotations` from `__future__`: help() in a cell would show the types in quotes.
 
@@ -12,39 +12,10 @@ from .batches import Pending, given_up_together, outcome, submitted, told
 from .bridge import Bridge
 from .calls import Call, Form
 from .errors import BadReply
+from .record import Record
 from .rehearsal import Rehearsal
 
 _PIECE = 1 << 20
-
-
-class Hit(dict[str, Any]):
-    """One passage found by `search`: `hit.document`, `hit.offset`, `hit.score`, `hit.text`.
-
-    The same fields are there as keys, `hit["text"]`. `offset` counts characters from the
-    start of the document.
-    """
-
-    def __getattr__(self, name: str) -> Any:
-        try:
-            return self[name]
-        except KeyError:
-            raise AttributeError(f"a hit has {', '.join(self)}, not {name!r}") from None
-
-    def __repr__(self) -> str:
-        return f"{self['document']} @ {self['offset']} (score {self['score']:.1f})\n{self['text']}"
-
-    __str__ = __repr__
-
-
-class Hits(list[Hit]):
-    """The passages of one `search`, best first; prints them all."""
-
-    def __repr__(self) -> str:
-        if not self:
-            return "no passage found"
-        return "\n\n".join(f"[{number}] {hit!r}" for number, hit in enumerate(self))
-
-    __str__ = __repr__
 
 
 class Queries:
@@ -156,14 +127,6 @@ class Queries:
     def _submit(self, params: dict[str, Any]) -> Future[Any]:
         return self._bridge.submit("llm_query", params)
 
-    def search(self, query: Any, k: int = 5) -> Hits:
-        """Find the `k` passages of the context that fit the words of `query` best (BM25).
-
-        Each hit has .document, .offset (characters), .score and .text; print(search("...")).
-        """
-        found = self._bridge.call("search", {"query": as_text(query), "k": max(1, int(k))})
-        return Hits(Hit(one) for one in found)
-
     def count_tokens(self, text: Any) -> int:
         """Length of `text` in tokens of the sub-LM."""
         pending = [
@@ -184,6 +147,8 @@ def as_text(value: Any) -> str:
         raise TypeError("a prompt is text, and this one is None")
     if isinstance(value, (bytes, bytearray, memoryview)):
         return bytes(value).decode("utf-8", "replace")
+    if isinstance(value, Record):
+        return value.line
     if isinstance(value, Mapping):
         # A chat message, or a passage.
         held = value.get("content", value.get("text"))

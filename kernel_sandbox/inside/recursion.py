@@ -8,7 +8,7 @@ from typing import Any
 
 from .batches import Pending, given_up_together, outcome, submitted, told
 from .bridge import Bridge
-from .queries import Hit, as_text, pairs
+from .queries import as_text, pairs
 from .text import Text
 
 
@@ -73,9 +73,7 @@ def _params(prompt: Any, context: Any) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """`value` as a text, list or dict that a frame can hold, passages by their text."""
-    if isinstance(value, Hit):
-        return as_text(value)
+    """`value` as a text, list or dict that a frame can hold."""
     if isinstance(value, Mapping):
         return {str(key): _plain(one) for key, one in value.items()}
     if isinstance(value, Text):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import ChainMap
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,18 @@ from . import errors
 from .answer import Answer, Desk, named
 from .bridge import Bridge
 from .corpus import open_context
+from .dates import as_date
+from .layout import Layout
 from .look import Look
+from .manual import Manual
+from .pairing import group, pairs
 from .queries import Queries
+from .record_list import Records
 from .recursion import Recursion
 from .rehearsal import Rehearsal
+from .search import Search
 from .staged import HINTS
+from .tally import tally
 from .typed import Typed
 
 
@@ -47,8 +55,9 @@ class Repl:
             "llm_filter": typed.llm_filter,
             "llm_classify": typed.llm_classify,
             "llm_extract": typed.llm_extract,
-            "search": queries.search,
+            "search": Search(bridge).search,
             "count_tokens": queries.count_tokens,
+            "as_date": as_date,
             "rlm_query": recursion.rlm_query,
             "rlm_query_batched": recursion.rlm_query_batched,
             "SubcallError": errors.SubcallError,
@@ -62,6 +71,9 @@ class Repl:
             "quit": _leave,
             **dict(named(self._desk)),
         }
+        # Common words: a cell's own variable of such a name stays.
+        self._yielding: dict[str, Any] = {"tally": tally, "group": group, "pairs": pairs}
+        self._tools["help"] = Manual(ChainMap(self._tools, self._yielding))
         self.names["answer"] = Answer()
         self._folder = Path(start["context"])
         self._hints = start["hints"]
@@ -75,11 +87,15 @@ class Repl:
         own = {"context": opened.value, "grep": look.grep, "slices": look.slices}
         self._tools |= own
         self._hidden.update(own)
+        found = self._hints.get("layout")
+        layout = Layout.from_dict(found) if found else Layout("mixed")
+        self._yielding["records"] = Records(opened, layout)
 
     def attach(self, shell: Any) -> None:
         """Repair the names before each cell and send the answer after it."""
         self._install()
         self._hidden.update(self.names)
+        self._hide()
         self._rehearsal.attach(shell)
         shell.events.register("pre_run_cell", self._before)
         shell.events.register("post_run_cell", self._after)
@@ -93,7 +109,14 @@ class Repl:
 
     def _install(self) -> None:
         self.names.update(self._tools)
+        for name, tool in self._yielding.items():
+            self.names.setdefault(name, tool)
+        self._hide()
         self._desk.install()
+
+    def _hide(self) -> None:
+        for name, tool in self._yielding.items():
+            (self._hidden.add if self.names.get(name) is tool else self._hidden.discard)(name)
 
     def _after(self, *_: Any) -> None:
         self._desk.deliver()

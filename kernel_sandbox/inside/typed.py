@@ -8,7 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from .calls import Call, Form
-from .queries import Hit, Queries, as_text
+from .queries import Queries, as_text
+from .results import Results
 from .text import Text
 
 _YES = "yes"
@@ -74,7 +75,7 @@ class Typed:
         calls = _calls([one for _, one in every], asked, form, max_tokens)
         verdicts = self._queries.batch(calls)
         kept = [pair for pair, verdict in zip(every, verdicts, strict=True) if verdict == _YES]
-        return dict(kept) if named else [one for _, one in kept]
+        return dict(kept) if named else Results(one for _, one in kept)
 
     def llm_classify(
         self,
@@ -164,13 +165,13 @@ def _text(number: int, item: Any) -> str:
         return str(item.model_dump_json())
     if dataclasses.is_dataclass(item) and not isinstance(item, type):
         item = dataclasses.asdict(item)
-    if isinstance(item, Mapping) and not isinstance(item, Hit) and len(item) > 1:
+    if isinstance(item, Mapping) and len(item) > 1:
         return json.dumps(dict(item), ensure_ascii=False, default=str)
     return as_text(item)
 
 
 def _named(items: Any) -> bool:
-    return isinstance(items, Mapping) and not isinstance(items, Hit)
+    return isinstance(items, Mapping)
 
 
 def _single(items: Any) -> bool:

@@ -1,0 +1,84 @@
+"""The order of keys as people expect it: numbers by size, dates and months by time."""
+
+# No `annotations` from `__future__`: help() in a cell would show the types in quotes.
+
+import re
+from collections.abc import Iterable
+from datetime import date
+from typing import Any
+
+from .dates import as_date, is_date
+
+_MONTHS = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]
+_MONTH = re.compile(
+    r"(jan(uary)?|feb(ruary)?|mar(ch)?|apr(il)?|may|june?|july?|aug(ust)?|sept?(ember)?"
+    r"|oct(ober)?|nov(ember)?|dec(ember)?)\.?",
+    re.IGNORECASE,
+)
+_DAYS = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
+_DAY = re.compile(r"(mon|tue(s)?|wed(nes)?|thu(r|rs)?|fri|sat(ur)?|sun)(day)?\.?", re.IGNORECASE)
+_TIMES = ("before", "during", "on", "after")
+_DIGITS = re.compile(r"(\d+)")
+
+
+def in_order(keys: Iterable[Any]) -> list[Any]:
+    """The keys sorted: as numbers, dates, months or weekdays where all of them are, else as text.
+
+    Keys of different kinds are no trouble; equal ones stay in their order.
+    """
+    every = list(keys)
+    for rank in (number, _date, _month, _weekday, _time):
+        ranks = [rank(key) for key in every]
+        if all(one is not None for one in ranks):
+            order = sorted(range(len(every)), key=ranks.__getitem__)  # type: ignore[arg-type]
+            return [every[at] for at in order]
+    try:
+        return sorted(every)
+    except TypeError:
+        return sorted(every, key=_natural)
+
+
+def number(key: Any) -> float | int | None:
+    """`key` as a number, where it is one or reads as one."""
+    if isinstance(key, str):
+        text = key.strip().replace(",", "")
+        try:
+            return int(text)
+        except ValueError:
+            pass
+        try:
+            found = float(text)
+        except ValueError:
+            return None
+        return found if found == found else None
+    if isinstance(key, (int, float)) and key == key:
+        return key
+    return None
+
+
+def _date(key: Any) -> date | None:
+    if isinstance(key, date):
+        return as_date(key)
+    return as_date(key) if isinstance(key, str) and is_date(key) else None
+
+
+def _month(key: Any) -> int | None:
+    found = isinstance(key, str) and _MONTH.fullmatch(key.strip())
+    return _MONTHS.index(key.strip()[:3].lower()) if found else None
+
+
+def _weekday(key: Any) -> int | None:
+    found = isinstance(key, str) and _DAY.fullmatch(key.strip())
+    return _DAYS.index(key.strip()[:3].lower()) if found else None
+
+
+def _time(key: Any) -> int | None:
+    first = key.split()[0].lower() if isinstance(key, str) and key.split() else ""
+    return _TIMES.index(first) if first in _TIMES else None
+
+
+def _natural(key: Any) -> tuple[str, list[tuple[int, int, str]]]:
+    parts = _DIGITS.split(str(key))
+    return type(key).__name__, [
+        (0, int(part), "") if part.isdigit() else (1, 0, part.casefold()) for part in parts
+    ]
