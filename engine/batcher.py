@@ -35,16 +35,33 @@ _RETRIES = (0.25, 1.0)
 
 @dataclass(frozen=True, slots=True)
 class Batchers:
-    """The ways to both models; one and the same where one engine has both roles."""
+    """The ways to both models; one and the same where one engine has both roles.
+
+    Attributes:
+        root: answers the turns.
+        sub: answers the sub-calls.
+        judge: that of the two which chooses labels.
+    """
 
     root: Batcher
     sub: Batcher
+    judge: Batcher
 
     @classmethod
-    def of(cls, root: Engine, sub: Engine, memo: Memo | None) -> Batchers:
-        """Batchers for two engines."""
+    def of(
+        cls, root: Engine, sub: Engine, memo: Memo | None, *, judge: Engine | None = None
+    ) -> Batchers:
+        """Batchers for two engines.
+
+        Args:
+            root: answers the turns.
+            sub: answers the sub-calls.
+            memo: remembers replies of both.
+            judge: that of the two which chooses labels; None for the sub-LM.
+        """
         way = Batcher(root, memo)
-        return cls(way, way if sub is root else Batcher(sub, memo))
+        below = way if sub is root else Batcher(sub, memo)
+        return cls(way, below, way if judge is root else below)
 
     def close(self) -> None:
         """End their threads."""

@@ -105,8 +105,9 @@ class Spending:
 
     Attributes:
         budget: what the run may spend.
-        root: use of the root model, child runs that have ended included.
-        sub: use of the sub-LM, likewise.
+        root: use of the root model, child runs that have ended included; its calls are turns
+            alone, also where it chooses labels.
+        sub: use of the sub-LM, likewise; its calls are all sub-calls, whoever answered.
         turns: replies of its root.
         asked: sub-calls made by its code, and by that of child runs.
         started: clock when the run began.

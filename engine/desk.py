@@ -29,11 +29,19 @@ _MOST_QUERIES = 20
 
 @dataclass(slots=True)
 class Draft:
-    """The answer as the root's code has set it so far."""
+    """The answer as the root's code has set it so far.
+
+    Attributes:
+        content: the answer.
+        ready: whether the run may end with it.
+        quotes: passages given with it, as they stand in the context.
+        missing: passages given with it that stand nowhere.
+    """
 
     content: str = ""
     ready: bool = False
     quotes: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -124,7 +132,8 @@ class Desk:
                 stand.append(found)
             else:
                 missing.append(quote)
-        self.draft = Draft(content, params.get("ready") is True, tuple(stand))
+        ready = params.get("ready") is True
+        self.draft = Draft(content, ready, tuple(stand), tuple(missing))
         return {"missing": missing, "instead": instead}
 
     async def _alike(self, quote: str) -> str | None:

@@ -35,7 +35,7 @@ def _parts(model: str, request: Request) -> list[bytes]:
     prompt = request.prompt
     if isinstance(prompt, Asked):
         parts = [
-            b"asked",
+            b"common" if prompt.common else b"asked",
             _encoded(prompt.question),
             b"" if prompt.text is None else b"." + _encoded(prompt.text),
             repr(prompt.opening).encode(),

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from outcore.errors import ConfigError, ModelError
 from outcore.models.engine import Asked, TokenPrompt, pack
-from outcore.models.typed import Shape, is_yes_or_no
+from outcore.models.typed import Shape, as_said
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -102,9 +102,7 @@ def ballot(engine: Engine, request: Request, labels: tuple[str, ...], *, scores:
     Raises:
         ConfigError: scores are wanted of an engine that gives none, or take too many requests.
     """
-    # Models of all sizes say Yes and No with a capital letter.
-    said = [label.capitalize() for label in labels] if is_yes_or_no(labels) else labels
-    tokens = engine.label_tokens(said)
+    tokens = engine.label_tokens(as_said(labels))
     if tokens is None and scores:
         raise ConfigError(
             f"{engine.name} gives no scores of labels; ask without with_scores, or have outcore "

@@ -10,11 +10,13 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
+from outcore.engine.advice import advice
 from outcore.engine.card import card
 from outcore.engine.children import Children
 from outcore.engine.citations import cite
 from outcore.engine.desk import Desk, Draft
 from outcore.engine.layout import layout_of
+from outcore.engine.plans.scene import Scene
 from outcore.engine.profile import Profile
 from outcore.engine.result import Completion
 from outcore.engine.run import Outcome, Run
@@ -163,10 +165,10 @@ class Question:
         return Outcome(Draft(answer, ready=True), reason if answer else "the root said nothing")
 
     async def _with_kernel(self) -> tuple[Outcome, str, list[Passage]]:
-        sub = self.served.sub
+        sub, judge = self.served.sub, self.served.judge
         profile = Profile.load(self.settings.profile or self.served.profile)
         children = Children(self) if self.level < self.settings.depth else None
-        sub_calls = SubCalls(self.batchers.sub, self.spending, profile.sub_tokens)
+        sub_calls = SubCalls(self.batchers, self.spending, profile.sub_tokens)
         stop = threading.Event()
         index = asyncio.ensure_future(
             asyncio.get_running_loop().run_in_executor(
@@ -176,7 +178,10 @@ class Question:
         try:
             chars_per_token = await self._chars_per_token()
             layout = await asyncio.to_thread(layout_of, self.corpus)
-            slice_tokens = min(_SLICE_MOST, int(sub.window * _SLICE_SHARE) - profile.sub_tokens)
+            told = card(self.corpus, layout, int(self.corpus.chars / chars_per_token))
+            mode = self.settings.root_mode
+            window = min(sub.window, judge.window)
+            slice_tokens = min(_SLICE_MOST, int(window * _SLICE_SHARE) - profile.sub_tokens)
             desk = Desk(self.corpus, index, sub, sub_calls, children)
             hints = {
                 "slice_tokens": slice_tokens,
@@ -189,11 +194,11 @@ class Question:
             async with self._kernel(spec, desk.handle) as kernel:
                 self.phase("working")
                 run = Run(
-                    question=self.text,
-                    card=card(self.corpus, layout, int(self.corpus.chars / chars_per_token)),
+                    scene=Scene(self.text, told, self.corpus, layout),
                     context_type=_TYPES[self.corpus.kind],
                     root=self.batchers.root,
                     profile=profile,
+                    plans=(profile.mode if mode == "auto" else mode) == "plan",
                     kernel=kernel,
                     desk=desk,
                     spending=self.spending,
@@ -202,6 +207,7 @@ class Question:
                         "slice_tokens": slice_tokens,
                         "slice_chars": int(slice_tokens * chars_per_token),
                         "output_chars": profile.output_chars,
+                        "advice": advice(sub, chars_per_token, small=not self.served.sub_judges),
                     },
                 )
                 return await run.answer(), kernel.tier, desk.shown

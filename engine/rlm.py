@@ -182,7 +182,10 @@ class RLM:
                 )
                 if self.settings.memo:
                     self._memo = Memo(home() / "memo.db")
-                self.status.batchers = Batchers.of(self._served.root, self._served.sub, self._memo)
+                served = self._served
+                self.status.batchers = Batchers.of(
+                    served.root, served.sub, self._memo, judge=served.judge
+                )
                 # Hundreds of thousands of objects of vLLM's stay as they are: without this, Python
                 # goes through them again for every few thousand calls.
                 gc.freeze()

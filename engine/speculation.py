@@ -15,8 +15,8 @@ from outcore.models.engine import Asked, Priority
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from outcore.engine.batcher import Batcher
     from outcore.engine.budget import Spending
+    from outcore.engine.way import Way
     from outcore.models.engine import Generation, Request
 
 # Characters of guesses that are not answered yet. Calls wait in the kernel until there is room
@@ -29,56 +29,57 @@ class _Guess:
     """One call that may be made.
 
     Attributes:
+        way: to the model that answers it.
         task: answers it.
         started: whether it is out of the queue.
         used: whether the code has made it.
     """
 
+    way: Way
     task: asyncio.Task[Generation] = field(init=False)
     started: bool = False
     used: bool = False
 
 
 class Speculation:
-    """The guesses of one cell.
+    """The guesses of one cell, to whichever model they go.
 
     Args:
-        batcher: the way to the sub-LM.
         spending: the run's account; guesses are charged for the tokens they cost.
     """
 
-    def __init__(self, batcher: Batcher, spending: Spending) -> None:
-        self._batcher = batcher
+    def __init__(self, spending: Spending) -> None:
         self._spending = spending
-        self._usage = spending.sub
         self._guesses: dict[bytes, _Guess] = {}
         self._open = self._chars = 0
         self._made: set[bytes] = set()
         self._unknown = 0
 
-    def foresee(self, requests: Sequence[Request | None]) -> int:
+    def foresee(self, foreseen: Sequence[tuple[Way, Request] | None]) -> int:
         """Start what a dry run foresaw; returns how many calls that is.
 
         Args:
-            requests: in program order; None for a call whose prompt hangs on an answer.
+            foreseen: requests with their ways, in program order; None for a call whose prompt
+                hangs on an answer.
         """
         left = self._spending.calls_left
         started = 0
-        for request in requests:
-            if request is None:
+        for one in foreseen:
+            if one is None:
                 self._unknown += 1
                 continue
-            key = self._batcher.identity(request)
+            way, request = one
+            key = way.batcher.identity(request)
             if key is None or key in self._guesses or key in self._made:
                 continue  # a fast engine has answered the first calls before the dry run is over
             if self._open >= left or self._chars >= _MOST_CHARS:
                 break
-            guess = self._guesses[key] = _Guess()
+            guess = self._guesses[key] = _Guess(way)
             guess.task = asyncio.create_task(self._answer(guess, key, request))
             self._open += 1
             self._hold(guess.task, request)
             started += 1
-        self._usage.speculated += started
+            way.usage.speculated += 1
         return started
 
     async def claim(self, key: bytes) -> Generation | None:
@@ -101,20 +102,20 @@ class Speculation:
         if not guess.used:
             guess.used = True
             self._open -= 1
-            self._usage.used += 1
+            guess.way.usage.used += 1
         if not guess.task.done():
-            self._batcher.urge(key, Priority.SUB_CALL)
+            guess.way.batcher.urge(key, Priority.SUB_CALL)
             await asyncio.wait({guess.task})
         if guess.task.cancelled() or guess.task.exception() is not None:
             return None
         generation = guess.task.result()
-        self._usage.remembered += generation.origin == "memo"
+        guess.way.usage.remembered += generation.origin == "memo"
         return replace(generation, origin="memo" if generation.origin == "memo" else "guess")
 
     def end(self) -> None:
         """The cell has ended: stop what it has not waited for."""
         for guess in self._guesses.values():
-            self._usage.wasted += not guess.used
+            guess.way.usage.wasted += not guess.used
             guess.task.cancel()
         self._guesses.clear()
         self._open = 0
@@ -127,7 +128,7 @@ class Speculation:
                 # Another dry run may foresee it again.
                 del self._guesses[key]
                 self._open -= 1
-                self._usage.wasted += 1
+                guess.way.usage.wasted += 1
                 guess.task.cancel()
 
     async def _answer(self, guess: _Guess, key: bytes, request: Request) -> Generation:
@@ -135,14 +136,14 @@ class Speculation:
             guess.started = True
             self._spending.check_call()
 
-        generation = await self._batcher.submit(
+        generation = await guess.way.batcher.submit(
             replace(request, priority=Priority.SPECULATION),
-            self._usage,
+            guess.way.usage,
             admit,
             key=key,
             guess=True,
         )
-        self._usage.spend(generation)
+        guess.way.usage.spend(generation)
         return generation
 
     def _hold(self, task: asyncio.Task[Generation], request: Request) -> None:

@@ -1,4 +1,6 @@
-"""Sub-calls: from what a kernel asks for to what the sub-LM answers.
+"""Sub-calls: from what a kernel asks for to what a model answers.
+
+Choices among labels go to the judge, which may be the root; all others go to the sub-LM.
 
 Everything that arrives here comes from code that is not trusted. Each parameter is checked,
 and no more than the run's budget can be had.
@@ -12,8 +14,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from outcore.engine.guide import Guide
 from outcore.engine.labels import Ballot, ballot
 from outcore.engine.speculation import Speculation
+from outcore.engine.way import Way
 from outcore.errors import ConfigError, OutcoreError
 from outcore.models.engine import Asked, Priority, Request
 from outcore.models.typed import Shape
@@ -21,7 +25,7 @@ from outcore.models.typed import Shape
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from outcore.engine.batcher import Batcher
+    from outcore.engine.batcher import Batchers
     from outcore.engine.budget import Spending
     from outcore.models.engine import Generation
 
@@ -36,23 +40,25 @@ class _SubCall:
     """A call as it was asked for, and what answers it.
 
     Attributes:
-        question: as the code put it.
+        question: as the code put it; of many items, what is asked of all.
         text: what it is about, if that came apart.
+        way: to the model that answers it.
         requests: what the batcher gets, all at once: one, or several that score labels.
         read: makes the call's answer of what they came to.
     """
 
     question: str
     text: str | None
+    way: Way
     requests: tuple[Request, ...]
     read: Callable[[Sequence[Generation]], Any]
 
 
 class SubCalls:
-    """One run's way to the sub-LM.
+    """What one run's code asks of models.
 
     Args:
-        batcher: the way to the engine.
+        batchers: the ways to the models.
         spending: the run's account.
         max_tokens: longest answer of a call that does not say.
 
@@ -60,12 +66,14 @@ class SubCalls:
         log: what became of each call since it was last taken.
     """
 
-    def __init__(self, batcher: Batcher, spending: Spending, max_tokens: int) -> None:
+    def __init__(self, batchers: Batchers, spending: Spending, max_tokens: int) -> None:
         self.log: list[dict[str, Any]] = []
-        self._batcher = batcher
+        self._sub = self._judge = Way(batchers.sub, spending.sub)
+        if batchers.judge is not batchers.sub:
+            self._judge = Way(batchers.judge, spending.root)
         self._spending = spending
         self._max_tokens = max_tokens
-        self._speculation = Speculation(batcher, spending)
+        self._speculation = Speculation(spending)
         self._cell = 0
         self._closed = False
 
@@ -82,9 +90,9 @@ class SubCalls:
         began = time.monotonic()
         try:
             if len(call.requests) == 1:
-                generations = [await self._generate(call.requests[0])]
+                generations = [await self._generate(call.way, call.requests[0])]
             else:
-                generations = await self._together(call.requests)
+                generations = await self._together(call)
             answer = call.read(generations)
         except OutcoreError as error:
             entry["error"] = f"{type(error).__name__}: {error}"
@@ -111,26 +119,25 @@ class SubCalls:
         if not isinstance(calls, list):
             raise ConfigError("calls must be a list")
         cell, left = self._cell, self._spending.calls_left
-        requests: list[Request | None] = []
+        foreseen: list[tuple[Way, Request] | None] = []
         for params in calls:
             # Making grammars takes time, and the cell may have ended in it.
             if self._closed or cell != self._cell:
                 return 0
-            if len(requests) > 2 * left:
+            if len(foreseen) > 2 * left:
                 break
             try:
                 if not isinstance(params, dict):
-                    requests.append(None)
-                elif _typed(params):
-                    requests += (await self._read_apart(params)).requests
-                else:
-                    requests += self._read(params).requests
+                    foreseen.append(None)
+                    continue
+                call = await self._read_apart(params) if _typed(params) else self._read(params)
+                foreseen += [(call.way, one) for one in call.requests]
             except ConfigError:
                 # The code hears of it when it makes the call.
-                requests.append(None)
+                foreseen.append(None)
         if self._closed or cell != self._cell:
             return 0
-        return self._speculation.foresee(requests)
+        return self._speculation.foresee(foreseen)
 
     def end_cell(self) -> list[dict[str, Any]]:
         """Drop the guesses that the cell has not used; returns the log since the last cell."""
@@ -144,8 +151,8 @@ class SubCalls:
         self._closed = True
         self._speculation.end()
 
-    async def _together(self, requests: Sequence[Request]) -> list[Generation]:
-        tasks = [asyncio.create_task(self._generate(one)) for one in requests]
+    async def _together(self, call: _SubCall) -> list[Generation]:
+        tasks = [asyncio.create_task(self._generate(call.way, one)) for one in call.requests]
         try:
             return await asyncio.gather(*tasks)
         except BaseException:
@@ -153,16 +160,15 @@ class SubCalls:
                 task.cancel()
             raise
 
-    async def _generate(self, request: Request) -> Generation:
-        spending = self._spending
-        key = self._batcher.identity(request)
+    async def _generate(self, way: Way, request: Request) -> Generation:
+        key = way.batcher.identity(request)
         assert key is not None  # sub-calls are greedy
         generation = await self._speculation.claim(key)
         if generation is None:
-            generation = await self._batcher.submit(
-                request, spending.sub, spending.check_call, key=key
+            generation = await way.batcher.submit(
+                request, way.usage, self._spending.check_call, key=key
             )
-        spending.sub.spend(generation)
+        way.usage.spend(generation)
         return generation
 
     async def _read_apart(self, params: dict[str, Any]) -> _SubCall:
@@ -180,20 +186,31 @@ class SubCalls:
             )
         shape = Shape.of(params.get("schema"), params.get("choices"))
         asked = Asked(question if shape is None else shape.told(question), text)
+        if params.get("guide") is not None:
+            asked = _guided(params, question, text, shape)
+            question = params["guide"]
         if shape is not None and shape.wrapped:
             max_tokens += _WRAPPING_TOKENS
         request = Request(asked, max_tokens, shape=shape, priority=Priority.SUB_CALL)
         if shape is None:
-            return _SubCall(question, text, (request,), _text_of_reply)
+            return _SubCall(question, text, self._sub, (request,), _text_of_reply)
         if not shape.choices:
-            return _SubCall(question, text, (request,), partial(_value, shape))
+            return _SubCall(question, text, self._sub, (request,), partial(_value, shape))
         scores = params.get("scores") is True
-        cast = ballot(self._batcher.engine, request, shape.choices, scores=scores)
-        return _SubCall(question, text, cast.requests, partial(_choice, cast))
+        judge = self._judge
+        cast = ballot(judge.batcher.engine, request, shape.choices, scores=scores)
+        return _SubCall(question, text, judge, cast.requests, partial(_choice, cast))
 
 
 def _typed(params: dict[str, Any]) -> bool:
     return params.get("schema") is not None or params.get("choices") is not None
+
+
+def _guided(params: dict[str, Any], question: str, text: str | None, shape: Shape | None) -> Asked:
+    if shape is None or not shape.choices or text is None:
+        raise ConfigError("guide goes with choices and a text")
+    guide = Guide.of(text_of(params, "guide"), shape.choices, params.get("meanings"))
+    return guide.asked(text, question)
 
 
 def _text_of_reply(generations: Sequence[Generation]) -> str:

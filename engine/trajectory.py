@@ -1,6 +1,6 @@
 """The record of a run, written as it happens.
 
-`trajectory.jsonl` holds one event a line: `run`, `turn`, `reply`, `cell`, `calls`, `child`,
+`trajectory.jsonl` holds one event a line: `run`, `turn`, `plan`, `reply`, `cell`, `calls`, `child`,
 `answer`, `end`, each with its time in seconds since the run began. A long text is stored once,
 under its SHA-256 in `blobs/`, and the event holds `{"blob": digest, "chars": length}` in its
 place. Child run number n has a record of the same kind in `children/n/`.
@@ -20,7 +20,7 @@ from outcore.errors import OutcoreError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-Event = Literal["run", "turn", "reply", "cell", "calls", "child", "answer", "end"]
+Event = Literal["run", "turn", "plan", "reply", "cell", "calls", "child", "answer", "end"]
 
 _INLINE_CHARS = 2_000
 

@@ -151,6 +151,7 @@ def _model(file: Path, name: str, entry: Any) -> Model:
             _source(file, f"{table.where}.sources[{index}]", source, packed)
             for index, source in enumerate(table.take("sources", list, []))
         ),
+        judges=table.take("judges", bool, True),
     )
     table.end()
     return model

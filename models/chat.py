@@ -132,24 +132,28 @@ class ChatTokens:
         """Single questions, laid out [constant][text][question], each part encoded apart.
 
         Questions on one text share one object up to the text's end, which falls on the end of
-        a block of the prefix cache: blank lines before the text see to that.
+        a block of the prefix cache: blank lines before the text see to that. Short texts go
+        without, unless they are common.
 
         Args:
             system: the constant part.
             asked: the questions.
             block: tokens of one block.
         """
-        texts = dict.fromkeys(one.text for one in asked if one.text is not None)
-        slices = {text: ids for text in texts if (ids := self._slices.get((system, text)))}
-        new = [text for text in texts if text not in slices]
+        texts = dict.fromkeys((one.text, one.common) for one in asked if one.text is not None)
+        slices = {one: ids for one in texts if (ids := self._slices.get((system, *one)))}
+        new = [one for one in texts if one not in slices]
         questions = [one.question if one.text is None else "\n\n" + one.question for one in asked]
-        encoded = self._text.encode_batch_fast([*new, *questions], add_special_tokens=False)
+        encoded = self._text.encode_batch_fast(
+            [*(text for text, _ in new), *questions], add_special_tokens=False
+        )
         constant = [*self._head, *self.encode(system), *self._system_user]
-        for text, encoding in zip(new, encoded, strict=False):
-            long = len(encoding.ids) >= _ALIGNED_BLOCKS * block
-            blank = -(len(constant) + len(encoding.ids)) % block if long else 0
-            slices[text] = pack([*constant, *([self._blank] * blank), *encoding.ids])
-            self._slices.put((system, text), slices[text])
+        for (text, common), encoding in zip(new, encoded, strict=False):
+            aligned = common or len(encoding.ids) >= _ALIGNED_BLOCKS * block
+            blank = -(len(constant) + len(encoding.ids)) % block if aligned else 0
+            packed = pack([*constant, *([self._blank] * blank), *encoding.ids])
+            slices[text, common] = packed
+            self._slices.put((system, text, common), packed)
         return [
             TokenPrompt(
                 own=pack(
@@ -160,7 +164,7 @@ class ChatTokens:
                         *one.opening,
                     ]
                 ),
-                shared=b"" if one.text is None else slices[one.text],
+                shared=b"" if one.text is None else slices[one.text, one.common],
             )
             for one, encoding in zip(asked, encoded[len(new) :], strict=True)
         ]
@@ -193,21 +197,24 @@ class ChatTokens:
 
 
 class _Slices:
-    """Texts that were encoded lately, by constant part and text; for several threads."""
+    """Texts that were encoded lately, by constant part, text, and whether it is common.
+
+    For several threads.
+    """
 
     def __init__(self) -> None:
-        self._kept: OrderedDict[tuple[str, str], bytes] = OrderedDict()
+        self._kept: OrderedDict[tuple[str, str, bool], bytes] = OrderedDict()
         self._bytes = 0
         self._lock = threading.Lock()
 
-    def get(self, key: tuple[str, str]) -> bytes | None:
+    def get(self, key: tuple[str, str, bool]) -> bytes | None:
         with self._lock:
             ids = self._kept.get(key)
             if ids is not None:
                 self._kept.move_to_end(key)
             return ids
 
-    def put(self, key: tuple[str, str], ids: bytes) -> None:
+    def put(self, key: tuple[str, str, bool], ids: bytes) -> None:
         with self._lock:
             if key in self._kept:
                 return
@@ -241,6 +248,11 @@ class TokenDialogue:
         """Add what the model wrote, id by id."""
         self.ids += generation.ids
         self.last = generation.ids
+
+    def reply_text(self, text: str) -> None:
+        """Add a reply that the model did not write; `text` follows the opening."""
+        self.last = tuple(self.chat.encode(text))
+        self.ids += self.last
 
     def fork(self) -> TokenDialogue:
         """A copy that can go on apart from this one."""

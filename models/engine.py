@@ -68,11 +68,14 @@ class Asked:
         question: what is asked.
         text: what it is asked about; None where the question holds it all.
         opening: how the reply begins, as token ids.
+        common: whether so much is asked about the text that even a short one is worth whole
+            blocks of the prefix cache.
     """
 
     question: str
     text: str | None = None
     opening: tuple[int, ...] = ()
+    common: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +169,10 @@ class Dialogue(Protocol):
 
     def reply(self, generation: Generation) -> None:
         """Add what the model wrote after the last `ask`."""
+        ...
+
+    def reply_text(self, text: str) -> None:
+        """Add a reply that the model did not write; `text` follows the opening."""
         ...
 
     def fork(self) -> Dialogue:

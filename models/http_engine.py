@@ -228,7 +228,11 @@ class MessageDialogue:
 
     def reply(self, generation: Generation) -> None:
         """Add what the model wrote."""
-        self.messages.append(Message("assistant", self.opening + generation.text))
+        self.reply_text(generation.text)
+
+    def reply_text(self, text: str) -> None:
+        """Add a reply that the model did not write; `text` follows the opening."""
+        self.messages.append(Message("assistant", self.opening + text))
 
     def fork(self) -> MessageDialogue:
         """A copy that can go on apart from this one."""

@@ -81,6 +81,7 @@ class Model:
             unknown.
         sha256: hash of the GGUF file, or None where no maker has published one.
         sources: in the order in which they are tried.
+        judges: whether its choice among labels is to be trusted.
     """
 
     name: str
@@ -94,3 +95,4 @@ class Model:
     converted_bytes: int = 0
     sha256: str | None = None
     sources: tuple[Source, ...] = field(default=())
+    judges: bool = True

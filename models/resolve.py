@@ -13,6 +13,10 @@ from outcore.models.model import FolderSource, HubSource, Model
 
 # Below this many bytes of weights a root needs the prompts written for weak models.
 _SMALL_BYTES = 8_000_000_000
+# Below this many it is not to be trusted with labels; a model of 1.5B has 3 GB.
+_JUDGING_BYTES = 2_000_000_000
+# A GGUF file holds its weights in about a third of the bytes they are served with.
+_UNPACKED = 3
 
 
 def resolve(text: str) -> Model:
@@ -54,6 +58,7 @@ def _folder(path: Path) -> Model:
         format="safetensors",
         bytes=size,
         sources=(FolderSource(path),),
+        judges=size >= _JUDGING_BYTES,
     )
 
 
@@ -62,17 +67,19 @@ def _file(path: Path) -> Model:
         raise ConfigError(f"{path} is no model: name a folder of safetensors or a .gguf file")
     status = path.stat()
     # Hashing gigabytes at each start would cost seconds; a changed file has another date.
+    size = status.st_size * _UNPACKED
     mark = hashlib.sha256(f"{path}\0{status.st_size}\0{status.st_mtime_ns}".encode()).hexdigest()
     return Model(
         name=f"{path.stem}-{mark[:8]}".lower(),
         role="root",
-        profile=_profile(status.st_size * 3),
+        profile=_profile(size),
         licence="unknown",
         window=0,
         format="gguf",
         file=path.name,
         bytes=status.st_size,
         sources=(FolderSource(path),),
+        judges=size >= _JUDGING_BYTES,
     )
 
 

@@ -38,11 +38,18 @@ class Served:
         root: answers the turns.
         sub: answers the sub-calls.
         profile: prompt profile that the root's catalog entry asks for.
+        sub_judges: whether the sub-LM can be trusted with labels.
     """
 
     root: Engine
     sub: Engine
     profile: str
+    sub_judges: bool = True
+
+    @property
+    def judge(self) -> Engine:
+        """Which of the two chooses labels."""
+        return self.sub if self.sub_judges else self.root
 
     async def close(self) -> None:
         """End both."""
@@ -100,6 +107,7 @@ async def serve(
         root=remote.get(root_name) or local["root"],
         sub=remote.get(sub_name) or local["sub"],
         profile=_REMOTE_PROFILE if root_name in remote else resolve(root_name).profile,
+        sub_judges=sub_name in remote or resolve(sub_name).judges,
     )
 
 

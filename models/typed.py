@@ -120,6 +120,11 @@ class Shape:
         return value
 
 
+def as_said(choices: Sequence[str]) -> tuple[str, ...]:
+    """The choices as models say them: those of all sizes say Yes and No with a capital letter."""
+    return tuple(map(str.capitalize, choices) if is_yes_or_no(choices) else choices)
+
+
 def is_yes_or_no(choices: Sequence[str]) -> bool:
     """Whether the choices are yes and no, in whichever case."""
     return sorted(choice.casefold() for choice in choices) == ["no", "yes"]

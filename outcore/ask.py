@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 from outcore import settings
-from outcore.config import Budget, DirectMode, Settings, Tier
+from outcore.config import Budget, DirectMode, RootMode, Settings, Tier
 from outcore.live import LiveLine
 
 if TYPE_CHECKING:
@@ -35,6 +35,11 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument("--root", help="root model: name, folder, hub id or http:// address")
     parser.add_argument("--sub", help="sub-LM: name, folder, hub id or http:// address")
     parser.add_argument("--profile", help="prompt profile of the root")
+    parser.add_argument(
+        "--root-mode",
+        choices=get_args(RootMode),
+        help="the root writes code from the start, or fills in a plan first (by its profile)",
+    )
     parser.add_argument("--direct", choices=get_args(DirectMode), help="answer without a kernel")
     parser.add_argument("--sandbox", choices=get_args(Tier), help="isolation of the root's code")
     parser.add_argument("--encoding", help="encoding of the files (utf-8)")
@@ -69,6 +74,7 @@ _FLAGS = (
     "root",
     "sub",
     "profile",
+    "root_mode",
     "direct",
     "sandbox",
     "encoding",

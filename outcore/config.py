@@ -15,6 +15,7 @@ from outcore.errors import ConfigError
 
 Tier = Literal["auto", "bwrap", "none"]
 DirectMode = Literal["auto", "always", "never"]
+RootMode = Literal["auto", "code", "plan"]
 
 
 def home() -> Path:
@@ -60,6 +61,8 @@ class Settings:
             lets the machine decide.
         sub: the same for the sub-LM.
         profile: name of a prompt profile in `engine/prompts/`; None takes the catalog's.
+        root_mode: whether the root writes the first program itself (`code`) or fills in a plan
+            from which the engine writes it (`plan`); `auto` is what its profile says.
         direct: whether a context that fits the root's window is answered without a kernel.
         sandbox: isolation of the kernel; `auto` never means none.
         runs: folder that receives one folder per run.
@@ -75,6 +78,7 @@ class Settings:
     root: str | None = None
     sub: str | None = None
     profile: str | None = None
+    root_mode: RootMode = "auto"
     direct: DirectMode = "auto"
     sandbox: Tier = "auto"
     runs: Path | None = None
@@ -86,7 +90,7 @@ class Settings:
     budget: Budget = Budget()
 
     def __post_init__(self) -> None:
-        for name, allowed in (("direct", DirectMode), ("sandbox", Tier)):
+        for name, allowed in (("root_mode", RootMode), ("direct", DirectMode), ("sandbox", Tier)):
             value = getattr(self, name)
             if value not in get_args(allowed):
                 raise ConfigError(

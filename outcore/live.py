@@ -63,11 +63,13 @@ class LiveLine:
             return status.phase
         root, sub = spending.root, spending.sub
         calls = f"{spending.asked} calls"
-        running = batchers.sub.traffic.running if batchers is not None else 0
+        ways = {batchers.sub, batchers.judge} if batchers is not None else ()
+        running = sum(way.traffic.running for way in ways)
+        speculated, used = root.speculated + sub.speculated, root.used + sub.used
         notes = [f"{running} running"] if running else []
         notes += [f"{sub.remembered} remembered"] if sub.remembered else []
         notes += [f"{sub.merged} merged"] if sub.merged else []
-        notes += [f"{sub.used} of {sub.speculated} guesses used"] if sub.speculated else []
+        notes += [f"{used} of {speculated} guesses used"] if speculated else []
         notes += [f"{sub.batches} batches"] if sub.batches else []
         notes += [f"{sub.queued / sub.calls:.2f} s queued"] if sub.calls else []
         if notes:

@@ -18,6 +18,7 @@ from outcore.engine.identity import identity
 from outcore.engine.lane import Lane
 from outcore.engine.memo import Memo
 from outcore.engine.speculation import Speculation
+from outcore.engine.way import Way
 from outcore.errors import BudgetExceeded, ModelError, ModelUnavailable, PromptTooLong
 from outcore.models.engine import Asked, Priority, Request, TokenPrompt, pack
 
@@ -307,12 +308,16 @@ async def test_what_can_not_fit_holds_nobody_up() -> None:
     assert (await running).text == "ok"
 
 
+def through(way: Way, requests: Sequence[Request | None]) -> list[tuple[Way, Request] | None]:
+    return [None if one is None else (way, one) for one in requests]
+
+
 async def test_guesses_are_found_ready_by_the_calls_that_were_foreseen() -> None:
     engine = ScriptedEngine([echo], seconds=0.005)
     batcher, spending = Batcher(engine), Spending(Budget())
-    speculation = Speculation(batcher, spending)
+    way, speculation = Way(batcher, spending.sub), Speculation(spending)
     asked = [request(f"{n}") for n in range(8)]
-    assert speculation.foresee([*asked, asked[0]]) == 8
+    assert speculation.foresee(through(way, [*asked, asked[0]])) == 8
     await until(lambda: batcher.traffic.finished == 8)
     for number, one in enumerate(asked[:6]):
         found = await speculation.claim(key_of(one))
@@ -331,9 +336,9 @@ async def test_guesses_are_found_ready_by_the_calls_that_were_foreseen() -> None
 async def test_a_guess_under_way_is_joined_and_made_urgent() -> None:
     engine = ScriptedEngine([echo], in_flight=1, seconds=0.02)
     batcher, spending = Batcher(engine), Spending(Budget())
-    speculation = Speculation(batcher, spending)
+    way, speculation = Way(batcher, spending.sub), Speculation(spending)
     asked = [request(f"{n}") for n in range(4)]
-    speculation.foresee(asked)
+    speculation.foresee(through(way, asked))
     await until(lambda: batcher.traffic.running == 1)
     done = await speculation.claim(key_of(asked[3]))
     assert done is not None
@@ -348,8 +353,8 @@ async def test_a_guess_under_way_is_joined_and_made_urgent() -> None:
 async def test_the_first_call_that_was_not_foreseen_drops_what_is_queued() -> None:
     engine = ScriptedEngine([echo], in_flight=4, seconds=0.05)
     batcher, spending = Batcher(engine), Spending(Budget())
-    speculation = Speculation(batcher, spending)
-    speculation.foresee([request(f"{n}") for n in range(50)])
+    way, speculation = Way(batcher, spending.sub), Speculation(spending)
+    speculation.foresee(through(way, [request(f"{n}") for n in range(50)]))
     await until(lambda: batcher.traffic.running == 2)
     assert await speculation.claim(key_of(request("another way"))) is None
     await until(lambda: batcher.traffic.waiting == 0)
@@ -364,8 +369,8 @@ async def test_the_first_call_that_was_not_foreseen_drops_what_is_queued() -> No
 async def test_calls_known_to_hang_on_answers_drop_nothing() -> None:
     engine = ScriptedEngine([echo], in_flight=1, seconds=0.01)
     batcher, spending = Batcher(engine), Spending(Budget())
-    speculation = Speculation(batcher, spending)
-    speculation.foresee([request("a"), None, request("b"), None, request("c")])
+    way, speculation = Way(batcher, spending.sub), Speculation(spending)
+    speculation.foresee(through(way, [request("a"), None, request("b"), None, request("c")]))
     assert await speculation.claim(key_of(request("hangs on a"))) is None
     assert await speculation.claim(key_of(request("hangs on b"))) is None
     await until(lambda: batcher.traffic.finished == 3)
@@ -376,8 +381,8 @@ async def test_calls_known_to_hang_on_answers_drop_nothing() -> None:
 async def test_guesses_end_with_their_cell() -> None:
     engine = ScriptedEngine([echo], in_flight=4, seconds=30)
     batcher, spending = Batcher(engine), Spending(Budget())
-    speculation = Speculation(batcher, spending)
-    speculation.foresee([request(f"{n}") for n in range(9)])
+    way, speculation = Way(batcher, spending.sub), Speculation(spending)
+    speculation.foresee(through(way, [request(f"{n}") for n in range(9)]))
     await until(lambda: batcher.traffic.running == 2)
     speculation.end()
     await until(lambda: batcher.traffic.running + batcher.traffic.waiting == 0)
@@ -388,28 +393,29 @@ async def test_no_more_is_guessed_than_may_be_called() -> None:
     engine = ScriptedEngine([echo])
     spending = Spending(Budget(calls=3))
     spending.charge_call()
-    speculation = Speculation(Batcher(engine), spending)
-    assert speculation.foresee([request(f"{n}") for n in range(9)]) == 2
+    way, speculation = Way(Batcher(engine), spending.sub), Speculation(spending)
+    assert speculation.foresee(through(way, [request(f"{n}") for n in range(9)])) == 2
     speculation.end()
 
 
 async def test_guesses_that_were_used_leave_room_for_others() -> None:
     engine = ScriptedEngine([echo])
     spending = Spending(Budget(calls=10))
-    speculation = Speculation(Batcher(engine), spending)
-    assert speculation.foresee([request(f"{n}") for n in range(6)]) == 6
+    way, speculation = Way(Batcher(engine), spending.sub), Speculation(spending)
+    assert speculation.foresee(through(way, [request(f"{n}") for n in range(6)])) == 6
     for number in range(6):
         spending.charge_call()
         await speculation.claim(key_of(request(f"{number}")))
-    assert speculation.foresee([request(f"{n}") for n in range(6, 20)]) == 4
+    assert speculation.foresee(through(way, [request(f"{n}") for n in range(6, 20)])) == 4
     speculation.end()
 
 
 async def test_no_more_text_is_kept_for_guesses_than_has_room() -> None:
     engine = ScriptedEngine([echo], seconds=30, window=1 << 30)
-    speculation = Speculation(Batcher(engine), Spending(Budget()))
+    spending = Spending(Budget())
+    way, speculation = Way(Batcher(engine), spending.sub), Speculation(spending)
     text = "x" * (16 << 20)
-    assert speculation.foresee([request(f"{n}", text) for n in range(9)]) == 4
+    assert speculation.foresee(through(way, [request(f"{n}", text) for n in range(9)])) == 4
     speculation.end()
     await until(lambda: speculation._chars == 0)
 
@@ -417,8 +423,8 @@ async def test_no_more_text_is_kept_for_guesses_than_has_room() -> None:
 async def test_a_failed_guess_is_asked_anew_by_its_call() -> None:
     engine = ScriptedEngine([ModelError("bad"), "ok"])
     batcher, spending = Batcher(engine), Spending(Budget())
-    speculation = Speculation(batcher, spending)
-    speculation.foresee([request("a")])
+    way, speculation = Way(batcher, spending.sub), Speculation(spending)
+    speculation.foresee(through(way, [request("a")]))
     await until(lambda: batcher.traffic.failed == 1)
     assert await speculation.claim(key_of(request("a"))) is None
     assert (await batcher.submit(request("a"))).text == "ok"

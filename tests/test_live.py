@@ -91,7 +91,7 @@ def test_a_finished_question_asked_again_costs_no_model_tokens(
             text=QUESTION,
             corpus=stage("\n".join(lines(noise)), tmp_path / f"context {turn}"),
             served=served,
-            batchers=Batchers.of(served.root, served.sub, memo),
+            batchers=Batchers.of(served.root, served.sub, memo, judge=served.judge),
             settings=rlm.settings,
             spending=Spending(Budget()),
             trajectory=trajectory,
@@ -132,8 +132,9 @@ def with_cell(rlm: RLM, code: str, context: str, folder: Path) -> Completion:
     question = Question(
         text="?",
         corpus=stage(context, folder / "context"),
+        # Labels are chosen by the real judge, and not by the script.
         served=Served(root, served.sub, "coder"),
-        batchers=Batchers(Batcher(root), batchers.sub),
+        batchers=Batchers(Batcher(root), batchers.sub, batchers.judge),
         settings=Settings(direct="never"),
         spending=Spending(Budget(turns=1)),
         trajectory=trajectory,
@@ -276,4 +277,6 @@ done(json.dumps([[label, label.scores] for label in got]))
     (first, scores), (second, _) = json.loads(completion.answer)
     assert (first, second) == ("good", "bad")
     assert scores["good"] + scores["bad"] == pytest.approx(1)
-    assert completion.usage["sub"][1].tokens_out == 2
+    # The default sub-LM is not trusted with labels.
+    assert completion.usage["sub"][1].calls == 2
+    assert completion.usage["sub"][1].tokens_out == 0

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from outcore.engine.result import Completion
+    from outcore.models.engine import Request
 
 TEXT = "\n".join(f"Line {n}: nothing happens here." for n in range(400)) + "\n"
 NEEDLE = "The lighthouse keeper of Vardo is called Ingrid Solberg.\n"
@@ -54,6 +55,7 @@ async def ask(
     budget: Budget | None = None,
     memory: Memo | None = None,
     engines: list[ScriptedEngine] | None = None,
+    sub_judges: bool = True,
     **settings: Any,
 ) -> Asked:
     root = ScriptedEngine(replies, window=window, seconds=seconds, digest="root")
@@ -63,11 +65,12 @@ async def ask(
     chosen = Settings(direct=settings.pop("direct", "never"), profile=profile, **settings)
     corpus = stage(context, tmp_path / "context")
     trajectory = Trajectory(tmp_path / "run")
+    served = Served(root, below, profile, sub_judges)
     question = Question(
         text="Who keeps the lighthouse of Vardo?",
         corpus=corpus,
-        served=Served(root, below, profile),
-        batchers=Batchers.of(root, below, memory),
+        served=served,
+        batchers=Batchers.of(root, below, memory, judge=served.judge),
         settings=chosen,
         spending=Spending(budget or Budget()),
         trajectory=trajectory,
@@ -208,6 +211,32 @@ async def test_typed_sub_calls(tmp_path: Path) -> None:
     assert asked.completion.answer == "42 yes"
 
 
+@pytest.mark.parametrize("speculate", [True, False])
+async def test_a_loop_of_labels_goes_to_the_judge(tmp_path: Path, speculate: bool) -> None:
+    code = (
+        "found = [llm_classify(f'a text, the {n}th', ['praise', 'blame']) for n in range(20)]\n"
+        "found.append(llm_query('Anything else?'))\ndone(' '.join(found))"
+    )
+
+    def reply(request: Request) -> str:
+        return "blame" if "Labels: " in said(request) else cell(code)
+
+    asked = await ask(
+        tmp_path, reply, sub_judges=False, speculate=speculate, seconds=0.02, sub=["nothing"]
+    )
+    assert asked.completion.answer == " ".join(["blame"] * 20 + ["nothing"])
+    assert len(asked.sub.asked) == 1
+    assert len(asked.root.asked) == 21
+    (_, root), (_, sub) = asked.completion.usage["root"], asked.completion.usage["sub"]
+    assert (root.calls, sub.calls) == (1, 21)
+    assert root.tokens_in == sum(asked.root.length(one.prompt) for one in asked.root.asked)
+    # The first call is made before the dry run begins.
+    assert root.speculated == root.used == (19 if speculate else 0)
+    assert sub.speculated == sub.used == (1 if speculate else 0)
+    [calls] = [event["calls"] for event in asked.events if event["event"] == "calls"]
+    assert [one["reply"] for one in calls] == ["blame"] * 20 + ["nothing"]
+
+
 async def test_sub_call_that_fails_raises_in_the_cell_and_keeps_variables(tmp_path: Path) -> None:
     asked = await ask(
         tmp_path,
@@ -325,11 +354,25 @@ async def test_turns_end_with_a_last_word(tmp_path: Path) -> None:
 
 
 async def test_window_of_the_root_ends_with_a_last_word(tmp_path: Path) -> None:
-    asked = await ask(
-        tmp_path, cell("print('word ' * 3000)"), "Out of room.", window=4_500, profile="coder"
-    )
+    long = cell(f"text = {'word ' * 700!r}")
+    asked = await ask(tmp_path, long, long, long, "Out of room.", window=4_500)
     assert not asked.completion.complete
+    assert asked.completion.answer == "Out of room."
     assert "window" in str(asked.completion.reason)
+
+
+async def test_outputs_that_exceed_the_window_are_folded(tmp_path: Path) -> None:
+    cells = [cell(f"print('turn {n}', 'word ' * 1000)") for n in range(10)]
+    asked = await ask(tmp_path, *cells, cell("done('w7')"), window=5_000)
+    assert asked.completion.answer == "w7"
+    assert asked.completion.turns == 11
+    last = said(asked.root.asked[-1])
+    assert "characters, folded: turn 0 word word" in last
+    assert all(f"print('turn {n}'" in last for n in range(10))
+    turns = [event for event in asked.events if event["event"] == "turn"]
+    folded = [number for turn in turns for number in turn.get("folded", ())]
+    assert folded == list(range(2, 2 + len(folded)))
+    assert 5 < len(folded) < 10
 
 
 async def test_seconds_are_kept_in_a_cell(tmp_path: Path) -> None:

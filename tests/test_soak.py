@@ -17,7 +17,7 @@ from sandboxing import descendants, stage
 from scripted import ScriptedEngine, said
 
 from outcore.config import Budget
-from outcore.engine.batcher import Batcher
+from outcore.engine.batcher import Batcher, Batchers
 from outcore.engine.budget import Spending
 from outcore.engine.memo import Memo
 from outcore.engine.subcalls import SubCalls
@@ -119,7 +119,7 @@ async def one_run(number: int, folder: Path, batcher: Batcher, book: Book) -> Co
     """Cells until this run's share of the calls is made."""
     chance = random.Random(number)
     usage = Spending(Budget(calls=1_000_000))
-    sub_calls = SubCalls(batcher, usage, max_tokens=16)
+    sub_calls = SubCalls(Batchers(batcher, batcher, batcher), usage, max_tokens=16)
     seen: Counter[str] = Counter()
     async with await Kernel.start(KernelSpec(context=folder), book.over(sub_calls)) as kernel:
         made = cell = 0

@@ -314,26 +314,46 @@ async def test_filter_gives_the_items_themselves(rig: Rig) -> None:
     rig.host.answer = lambda params: "yes" if "a" in params["text"] else "no"
     assert await rig.ok("llm_filter(['a', 'b', 'ab'], 'Has it an a?')") == "['a', 'ab']"
     assert rig.asked[0]["choices"] == ["yes", "no"]
-    assert rig.asked[0]["prompt"] == "Has it an a?"
+    assert rig.asked[0]["guide"] == rig.asked[0]["prompt"] == "Has it an a?"
+    assert "meanings" not in rig.asked[0]
     assert await rig.ok("llm_filter([{'n': 'a', 'm': 1}, ('b', 2)], 'it has an a')") == (
         "[{'n': 'a', 'm': 1}]"
     )
-    assert rig.asked[-1]["prompt"] == ("Is it true of the text above that it has an a?")
+    assert rig.asked[-1]["guide"] == "Is it true of the text that it has an a?"
     assert await rig.ok("llm_filter({'x': 'a', 'y': 'b'}, 'an a?')") == "{'x': 'a'}"
     assert await rig.ok("llm_filter(iter([]), 'an a?')") == "[]"
+    await rig.ok(f"llm_filter(['a'], '{'very ' * 50}long?')")
+    assert rig.asked[-1]["prompt"] == "What is the answer for this text?"
 
 
 async def test_classify_gives_one_label_for_one_text_and_a_list_for_a_list(rig: Rig) -> None:
     rig.host.answer = lambda params: params["choices"][len(params["text"]) % 2]
     assert await rig.ok("llm_classify(['a', 'bb'], ['even', 'odd'])") == "['odd', 'even']"
+    assert [one["text"] for one in rig.asked] == ["a", "bb"]
+    for one in rig.asked:
+        assert one["guide"] == "Give each text the label that fits it best."
+        assert one["prompt"] == "Which of the labels fits this text best?"
     assert await rig.ok("llm_classify('a', 'even, odd')") == "'odd'"
     meant = "{'even': 'two of them', 'odd': 'one alone'}"
     assert await rig.ok(f"llm_classify('a', {meant}, 'How many?')") == "'odd'"
-    assert rig.asked[-1]["prompt"] == ("How many?\nLabels:\n- even: two of them\n- odd: one alone")
-    assert "scores" not in rig.asked[-1]
+    sent = rig.asked[-1]
+    assert sent["guide"] == "How many?"
+    assert sent["prompt"] == "Which of the labels fits this text best?"
+    assert (sent["choices"], sent["meanings"]) == (["even", "odd"], ["two of them", "one alone"])
+    assert "scores" not in sent
+    await rig.ok("llm_classify('a', ['yes', 'no'], 'Is it one alone?')")
+    assert rig.asked[-1]["guide"] == rig.asked[-1]["prompt"] == "Is it one alone?"
     assert await rig.error("llm_classify('a', 'even')") == (
         'ValueError: labels are two or more, such as ["good", "bad"], not [\'even\']'
     )
+
+
+async def test_a_label_that_can_not_be_used_is_asked_for_once_more(rig: Rig) -> None:
+    rig.answers(BadReply("none of the choices"), "even")
+    assert await rig.ok("llm_classify('bb', ['even', 'odd'])") == "'even'"
+    first, second = rig.asked
+    assert second["prompt"].startswith(f"{first['prompt']}\n\nAn earlier answer")
+    assert (second["guide"], second["text"]) == (first["guide"], first["text"])
 
 
 async def test_labels_with_scores_are_texts_that_know_their_odds(rig: Rig) -> None:

@@ -6,6 +6,7 @@ A typed answer that can't be used is asked for once more, with what was wrong wi
 from __future__ import annotations
 
 import typing
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import Enum
 from typing import TYPE_CHECKING, Any
@@ -53,15 +54,19 @@ class Form:
         kind: the kind, or None.
         choices: what each label stands for, or None.
         scores: whether the label comes with the scores of all labels.
+        meanings: what each label means, in words, or None.
     """
 
     kind: Kind | None = None
     choices: dict[str, Any] | None = None
     scores: bool = False
+    meanings: tuple[str, ...] | None = None
 
     @classmethod
     def of(cls, schema: Any, choices: Any, *, scores: bool = False) -> Form:
         """The form that the `schema=` and `choices=` of a call ask for.
+
+        Choices may be a mapping from labels to what they mean.
 
         Raises:
             TypeError: one of them can't be used.
@@ -72,6 +77,7 @@ class Form:
             None if schema is None else kind_of(schema),
             None if choices is None else _labels(choices),
             scores,
+            tuple(map(str, choices.values())) if isinstance(choices, Mapping) else None,
         )
 
     def read(self, answer: Any) -> Any:
@@ -96,12 +102,15 @@ class Call:
         text: what it is about, or None.
         form: the form of its answer.
         max_tokens: longest answer, or None for the host's own limit.
+        guide: what is asked of every item of a choice; the prompt is then a short question that
+            follows the text. None for a call that stands alone.
     """
 
     prompt: str
     text: str | None
     form: Form
     max_tokens: int | None = None
+    guide: str | None = None
 
     @property
     def params(self) -> dict[str, Any]:
@@ -114,7 +123,13 @@ class Call:
             "choices": None if form.choices is None else list(form.choices),
             "max_tokens": self.max_tokens,
         }
-        return params | {"scores": True} if form.scores else params
+        if form.scores:
+            params["scores"] = True
+        if self.guide is not None:
+            params["guide"] = self.guide
+            if form.meanings is not None:
+                params["meanings"] = list(form.meanings)
+        return params
 
     def read(self, answer: Any) -> Any:
         """The value of the host's answer.

@@ -28,6 +28,8 @@ def mark(params: Mapping[str, Any]) -> int:
             None if choices is None else tuple(choices),
             params.get("max_tokens"),
             bool(params.get("scores")),
+            params.get("guide"),
+            tuple(params.get("meanings") or ()),
         )
     )
 
@@ -48,7 +50,8 @@ class Record(NamedTuple):
     @classmethod
     def of(cls, params: Mapping[str, Any], body: str) -> Record:
         """Record of a call with these parameters, `body` as JSON."""
-        typed = len(params.get("choices") or ()), json.dumps(params.get("schema")).count(",")
+        lists = sum(len(params.get(name) or ()) for name in ("choices", "meanings"))
+        typed = lists, json.dumps(params.get("schema")).count(",")
         return cls(mark(params), 2 * len(params) + sum(typed), body.encode())
 
     @property

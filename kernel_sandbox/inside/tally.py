@@ -40,6 +40,7 @@ class Tally(dict[str, int]):
     t["spam"], t.count("spam")    how often; upper and lower case are equal
     t.most(), t.least()           the label (the labels, where several tie)
     t.compare("spam", "ham")      which is more common, and in how many groups
+    t.shares("spam")              its share of each group
     t.groups["May"]               the tally of one group
     t.sole                        in how many groups each label alone is the most frequent
 
@@ -125,6 +126,30 @@ class Tally(dict[str, int]):
             equal=equal,
             first=more[0] if more else None,
         )
+
+    def shares(self, label: Any) -> Told:
+        """How common a label is in each group: its count, and its share of the group.
+
+        Attributes: .shares, group -> share from 0 to 1; .most, the group with the largest.
+        """
+        name = self._name(label) or str(label)
+        found = {key: (one.count(label), one.total()) for key, one in self.groups.items()}
+        shares = {key: count / total if total else 0.0 for key, (count, total) in found.items()}
+        rows = [
+            f"{name} {_key(key)}: {count:,} of {total:,} ({shares[key]:.1%})"
+            for key, (count, total) in found.items()
+        ]
+        rows = _shortened(rows, _ROWS)
+        most = max(shares, key=shares.__getitem__, default=None)
+        if len(shares) == 2 and most is not None:
+            [low] = shares.keys() - {most}
+            same = shares[most] == shares[low]
+            rows.append(
+                f"{name} is equally common in both"
+                if same
+                else f"{name} is more common {_key(most)} than {_key(low)}"
+            )
+        return Told("\n".join(rows), shares=shares, most=most)
 
     def __repr__(self) -> str:
         if not self:

@@ -14,6 +14,11 @@ from .text import Text
 
 _YES = "yes"
 _NO = "no"
+_TASK = "Give each text the label that fits it best."
+_WHICH = "Which of the labels fits this text best?"
+# A longer question is not put again after each item.
+_SHORT_CHARS = 200
+_ANSWER = "What is the answer for this text?"
 
 
 class Typed:
@@ -57,8 +62,8 @@ class Typed:
         llm_filter(slices(), "Does it mention a date?")
         llm_filter(rows, "the sender is angry")
 
-        The condition is a yes-or-no question or a statement. Of a dict, its values are judged
-        and a dict is returned.
+        The condition is a yes-or-no question about one item, or a statement. Of a dict, its
+        values are judged and a dict is returned.
 
         Raises:
             BatchError: some items could not be judged; `.results` has "yes", "no" and the
@@ -70,9 +75,9 @@ class Typed:
         every = list(items.items()) if named else [(None, one) for one in _many(items)]
         asked = as_text(condition).strip()
         if not asked.endswith("?"):
-            asked = f"Is it true of the text above that {asked.rstrip('.')}?"
+            asked = f"Is it true of the text that {asked.rstrip('.')}?"
         form = Form.of(None, [_YES, _NO])
-        calls = _calls([one for _, one in every], asked, form, max_tokens)
+        calls = _guided([one for _, one in every], asked, _again(asked), form, max_tokens)
         verdicts = self._queries.batch(calls)
         kept = [pair for pair, verdict in zip(every, verdicts, strict=True) if verdict == _YES]
         return dict(kept) if named else Results(one for _, one in kept)
@@ -91,8 +96,8 @@ class Typed:
         llm_classify(text, {"spam": "unwanted advertising", "ham": "anything else"})  -> "ham"
 
         One text or record (a dict is one) gives one label, a list gives a list. Labels are a
-        list, or a dict of label to what it means. `task` says what to judge by: "Which feeling
-        prevails?".
+        list, or a dict of label to what it means. `task` is the instruction that all items share:
+        what the labels are about, such as "Which feeling prevails in the text?".
 
         With with_scores=True each label is a str that also has .score (its probability, 0 to 1)
         and .scores (of all labels, a dict).
@@ -105,11 +110,10 @@ class Typed:
         form = Form.of(None, labels, scores=with_scores)
         if len(form.choices or ()) < 2:
             raise ValueError(f'labels are two or more, such as ["good", "bad"], not {labels!r}')
-        asked = "Which label fits the text above best?" if task is None else as_text(task)
-        if isinstance(labels, Mapping):
-            asked += "\nLabels:" + "".join(f"\n- {one}: {said}" for one, said in labels.items())
+        guide = _TASK if task is None else as_text(task).strip()
+        question = _WHICH if task is None or not _yes_or_no(form) else _again(guide)
         one = _single(items)
-        calls = _calls([items] if one else list(items), asked, form, None)
+        calls = _guided([items] if one else list(items), guide, question, form, None)
         return self._answers(calls, one, return_exceptions)
 
     def llm_extract(
@@ -155,6 +159,24 @@ def _calls(items: Sequence[Any], task: Any, form: Form, max_tokens: int | None) 
         return [Call(as_text(task(one)), None, form, most) for one in items]
     question = as_text(task)
     return [Call(question, _text(number, one), form, most) for number, one in enumerate(items)]
+
+
+def _guided(
+    items: Sequence[Any], guide: str, question: str, form: Form, max_tokens: int | None
+) -> list[Call]:
+    most = None if max_tokens is None else int(max_tokens)
+    return [
+        Call(question, _text(number, one), form, most, guide) for number, one in enumerate(items)
+    ]
+
+
+def _again(guide: str) -> str:
+    return guide if len(guide) <= _SHORT_CHARS else _ANSWER
+
+
+def _yes_or_no(form: Form) -> bool:
+    labels = sorted(label.casefold() for label in form.choices or ())
+    return labels == [_NO, _YES] and form.meanings is None
 
 
 def _text(number: int, item: Any) -> str:

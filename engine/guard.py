@@ -1,0 +1,146 @@
+"""The finish guard: which answers are taken, and which are sent back once for evidence."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from outcore.engine.desk import Draft
+
+# After so many refusals the root knows better than the guard.
+_MOST_REFUSED = 2
+# Cells that may pass while an answer stands unchanged: then the root is told, then it is taken.
+_NUDGED, _TAKEN = 2, 4
+_WORD = re.compile(r"\w+(?:[.,:/-]\w+)*")
+# Answers that no output needs to hold.
+_VERDICTS = frozenset(["yes", "no", "true", "false", "none", "unknown", "neither", "both"])
+# What a root writes where an answer belongs, when it copies the form of a call.
+_PLACEHOLDERS = frozenset(
+    ("...", "answer", "the answer", "your answer", "final answer", "answer here", "value")
+)
+_SHORT = 3
+
+
+@dataclass(slots=True)
+class Guard:
+    """Looks at each answer of one run before it is taken.
+
+    Each doubt is raised once: what the root insists on is taken.
+
+    Attributes:
+        question: what is asked.
+        instructions: what the root has been told, examples included.
+        best: the last answer that was refused or not yet declared ready.
+    """
+
+    question: str
+    instructions: str
+    best: Draft | None = None
+    _seen: list[str] = field(default_factory=list)
+    _doubts: set[str] = field(default_factory=set)
+    _standing: str = ""
+    _unchanged: int = 0
+
+    def saw(self, output: str) -> None:
+        """Note what a cell has printed."""
+        self._seen.append(output.casefold())
+
+    def doubt(self, draft: Draft, code: str) -> str | None:
+        """Why an answer is sent back, in words for the root; None where it is taken.
+
+        Args:
+            draft: the answer.
+            code: the cell that gave it.
+        """
+        self.best = draft
+        if len(self._doubts) >= _MOST_REFUSED:
+            return None
+        for name, why in (
+            ("placeholder", self._placeholder(draft)),
+            ("echo", self._echo(draft)),
+            ("quotes", self._quotes(draft)),
+            ("evidence", self._evidence(draft, code)),
+        ):
+            if why is not None and name not in self._doubts:
+                self._doubts.add(name)
+                return f"The answer {_short(draft.content)} was not taken: {why}"
+        return None
+
+    def standing(self, draft: Draft) -> str | None:
+        """What to tell a root that keeps on working though its answer stands; None: nothing.
+
+        Asked after each cell that has not declared its answer ready.
+        """
+        content = draft.content.strip()
+        self._unchanged = self._unchanged + 1 if content and content == self._standing else 0
+        self._standing = content
+        if content:
+            self.best = draft
+        if self._unchanged == _NUDGED:
+            return (
+                f"Your answer {_short(content)} has not changed for {_NUDGED} cells: end with "
+                "done(answer), or change it."
+            )
+        return None
+
+    @property
+    def settled(self) -> bool:
+        """Whether an answer has stood unchanged for so long that it is taken as it is."""
+        return self._unchanged >= _TAKEN
+
+    def _placeholder(self, draft: Draft) -> str | None:
+        said = _plain(draft.content)
+        if said in _PLACEHOLDERS:
+            return "it stands for an answer and is none. Give the answer itself."
+        shown = f"done({said!r})" in self.instructions or f'done("{said}")' in self.instructions
+        if shown and not self._printed(said):
+            return "it is an example of the instructions. Give the answer to the question."
+        return None
+
+    def _echo(self, draft: Draft) -> str | None:
+        # Rightly so where the question names the choices, which is why it is refused only once.
+        if set(_words(draft.content)) <= set(_words(self.question)):
+            return "it only repeats the question. Give what was asked for."
+        return None
+
+    def _quotes(self, draft: Draft) -> str | None:
+        if draft.missing and not draft.quotes:
+            return "none of its quotes stands in the context. Copy them from an output."
+        return None
+
+    def _evidence(self, draft: Draft, code: str) -> str | None:
+        content = draft.content.strip()
+        if content.casefold() not in code.casefold():
+            # Code has worked it out.
+            return None
+        asked = set(_words(self.question))
+        told = [word for word in _words(content) if word not in asked and word not in _VERDICTS]
+        if not told or draft.quotes:
+            return None
+        printed = sum(map(self._printed, told))
+        if 2 * printed >= len(told):
+            return None
+        return (
+            "no output shows it. Print the passage it stands in, or search with other words; if "
+            "it is right, give it again."
+        )
+
+    def _printed(self, word: str) -> bool:
+        if len(word) > _SHORT:
+            return any(word in output for output in self._seen)
+        whole = re.compile(rf"(?<!\w){re.escape(word)}(?!\w)")
+        return any(whole.search(output) for output in self._seen)
+
+
+def _words(text: str) -> list[str]:
+    return [word.casefold() for word in _WORD.findall(text)]
+
+
+def _plain(text: str) -> str:
+    return text.strip().strip("\"'<>[](){}").casefold()
+
+
+def _short(text: str) -> str:
+    return repr(text if len(text) <= 80 else f"{text[:80]}...")

@@ -1,0 +1,81 @@
+"""Plans for what is collected from every part of the text, and for summaries of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from outcore.engine.plans.plan import TEXT, Kind, Plan, objects
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from outcore.engine.plans.scene import Scene
+
+
+class Gather:
+    """Ask the same of every part, and join what is found."""
+
+    kind: ClassVar[Kind] = "gather"
+
+    def schema(self, scene: Scene) -> dict[str, Any]:
+        """What to ask of a part, and whether each record is a part."""
+        each = ["part of the text", *(["record"] if scene.fields else [])]
+        return objects(each={"enum": each}, task=TEXT)
+
+    def plan(self, scene: Scene, filled: Mapping[str, Any]) -> Plan:
+        """One entry for each record, or the distinct entries of all slices."""
+        task = " ".join(str(filled.get("task", "")).split()) or scene.question
+        if filled.get("each") == "record" and scene.fields:
+            lines = [
+                f"entries = llm_map(records, {task!r})",
+                "print(entries)",
+                "done([' '.join(str(one).split()) for one in entries])",
+            ]
+        else:
+            lines = [
+                "pieces = slices()",
+                f"lists = llm_map(pieces, {_listed(task)!r}, schema=list[str])",
+                "entries = {}",
+                "for piece, some in zip(pieces, lists):",
+                "    for one in some:",
+                "        if one.strip() and one.strip().casefold() in piece.casefold():",
+                "            entries.setdefault(one.strip().casefold(), one.strip())",
+                "print(len(entries), 'entries')",
+                "done(list(entries.values()))",
+            ]
+        return Plan("gather", filled, "\n".join(lines))
+
+
+class Summarize:
+    """Summarize every slice, then the summaries, until they are one text."""
+
+    kind: ClassVar[Kind] = "summarize"
+
+    def schema(self, scene: Scene) -> dict[str, Any]:
+        """What the summary is about."""
+        return objects(about=TEXT)
+
+    def plan(self, scene: Scene, filled: Mapping[str, Any]) -> Plan:
+        """A program that goes on until one call holds all summaries."""
+        about = " ".join(str(filled.get("about", "")).split())
+        task = "Summarize this in a few sentences" + (
+            f", with regard to: {about}." if about else "."
+        )
+        lines = [
+            f"task = {task!r}",
+            "parts = list(slices())",
+            "while len(parts) > 1:",
+            "    told = llm_map(parts, task)",
+            "    shorter = list(slices('\\n\\n'.join(told)))",
+            "    if len(shorter) >= len(parts): break",
+            "    parts = shorter",
+            "whole = '\\n\\n'.join(map(str, parts))",
+            f"summary = llm_query({scene.question!r}, text=whole, max_tokens=400)",
+            "print(summary)",
+            "done(summary)",
+        ]
+        return Plan("summarize", filled, "\n".join(lines))
+
+
+def _listed(task: str) -> str:
+    return f"{task} Copy each as it stands in the text; an empty list if there is none here."

@@ -1,0 +1,91 @@
+"""Has a root fill in a plan: first the kind, by its scores, then the fields of that kind."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import tomllib
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from outcore.engine.labels import ballot
+from outcore.engine.plans.count import Count
+from outcore.engine.plans.find import Find
+from outcore.engine.plans.gather import Gather, Summarize
+from outcore.engine.plans.pairs import Pairs
+from outcore.engine.plans.plan import NoPlan
+from outcore.engine.profile import fill
+from outcore.models.engine import Priority, Request
+from outcore.models.typed import Shape
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from outcore.engine.plans.plan import Kind, Maker, Plan
+    from outcore.engine.plans.scene import Scene
+    from outcore.models.engine import Engine, Generation
+
+_MAKERS: dict[Kind, Maker] = {
+    maker.kind: maker for maker in (Find(), Count(), Pairs(), Gather(), Summarize())
+}
+_KINDS = tuple(_MAKERS)
+_TOKENS = 250
+
+
+class Planner:
+    """Makes plans with one root.
+
+    Args:
+        root: the root's engine.
+        generate: has the root answer a request, charged to the run.
+    """
+
+    def __init__(self, root: Engine, generate: Callable[[Request], Awaitable[Generation]]) -> None:
+        self._root = root
+        self._generate = generate
+
+    async def plan(self, scene: Scene) -> Plan:
+        """The plan for a question. Where none follows, the plan is to search.
+
+        Raises:
+            PromptTooLong: card and question don't fit the root's window.
+            ModelError: the root's engine died or refused.
+        """
+        kind = await self._kind(scene)
+        filled = await self._filled(scene, kind)
+        try:
+            return _MAKERS[kind].plan(scene, filled)
+        except NoPlan:
+            return _MAKERS["find"].plan(scene, {})
+
+    async def _kind(self, scene: Scene) -> Kind:
+        prompt = self._prompt("kinds", scene)
+        request = Request(prompt, 1, priority=Priority.ROOT)
+        cast = await asyncio.to_thread(ballot, self._root, request, _KINDS, scores=False)
+        votes = [await self._generate(one) for one in cast.requests]
+        label, _ = cast.decide(votes)
+        return next(kind for kind in _KINDS if kind == label)
+
+    async def _filled(self, scene: Scene, kind: Kind) -> dict[str, Any]:
+        shape = Shape(schema=json.dumps(_MAKERS[kind].schema(scene)))
+        await asyncio.to_thread(shape.constraint)
+        prompt = self._prompt(kind, scene)
+        reply = await self._generate(Request(prompt, _TOKENS, shape=shape, priority=Priority.ROOT))
+        try:
+            filled = json.loads(reply.text)
+        except ValueError:
+            # Cut off at its longest.
+            return {}
+        return filled if isinstance(filled, dict) else {}
+
+    def _prompt(self, name: str, scene: Scene) -> Any:
+        told = _prompts()[name]
+        fields = ", ".join(f"{field.name} ({field.type})" for field in scene.fields) or "none"
+        asked = fill(told["ask"], card=scene.card, question=scene.asked, fields=fields)
+        return self._root.dialogue(told["system"].strip()).ask(asked)
+
+
+@cache
+def _prompts() -> dict[str, dict[str, str]]:
+    return tomllib.loads((Path(__file__).parent / "prompts.toml").read_text(encoding="utf-8"))

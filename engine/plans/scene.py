@@ -1,0 +1,122 @@
+"""What a plan is made from: the question, and what is known of the context."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from outcore.engine.plans.wording import Listing, listings, mentions
+from outcore.kernel_sandbox.inside.shapes import parser
+
+if TYPE_CHECKING:
+    from outcore.engine.corpus import Corpus
+    from outcore.kernel_sandbox.inside.layout import Field, Layout
+
+_PLACES = 40
+_LINE = 4_000
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A question over a context.
+
+    Attributes:
+        question: what is asked.
+        card: description of the context.
+        corpus: the context.
+        layout: how it is laid out.
+    """
+
+    question: str
+    card: str
+    corpus: Corpus
+    layout: Layout
+
+    @property
+    def fields(self) -> tuple[Field, ...]:
+        """Fields of the records; none without records."""
+        return self.layout.fields
+
+    @cached_property
+    def date_field(self) -> Field | None:
+        """The field that tells when; the first, where there are several."""
+        return next((field for field in self.fields if field.type == "date"), None)
+
+    @cached_property
+    def text_field(self) -> Field | None:
+        """The field that has to be read: the text with the longest sample."""
+        texts = [field for field in self.fields if field.type == "text"]
+        return max(texts, key=lambda field: len(field.sample), default=None)
+
+    @cached_property
+    def listings(self) -> tuple[Listing, ...]:
+        """Things that the preamble or the question lists, such as labels; the preamble's first."""
+        return (*listings(self.layout.preamble), *listings(self.question))
+
+    @cached_property
+    def asked(self) -> str:
+        """The question with its long lists left out, so that nobody copies them."""
+        text = self.question
+        for listing in sorted(listings(text), key=lambda one: one.start, reverse=True):
+            if len(listing.items) > 3:
+                text = f"{text[: listing.start]}[...]{text[listing.end :]}"
+        return text
+
+    def says(self, text: str) -> bool:
+        """Whether the question or the preamble says `text`, in whatever case."""
+        wanted = text.strip()
+        return bool(wanted) and bool(
+            mentions(self.question, wanted) or mentions(self.layout.preamble, wanted)
+        )
+
+    def field(self, name: str) -> Field | None:
+        """The field of that name, in whatever case."""
+        wanted = name.strip().casefold()
+        return next((one for one in self.fields if one.name.casefold() == wanted), None)
+
+    def field_with(self, value: str) -> Field | None:
+        """The field that has `value` as its value in some record, or None."""
+        if self.layout.shape is None:
+            return None
+        parse = parser(self.layout.shape)
+        wanted = value.strip().casefold()
+        for place in self.corpus.find_all(value.strip(), _PLACES):
+            found = parse(self._line(place.document, place.offset))
+            for name, held in (found or {}).items():
+                if str(held).strip().casefold() == wanted:
+                    return self.field(str(name))
+        return None
+
+    def guidance(self, labels: tuple[str, ...]) -> str:
+        """The sentence that says what the labels are about, from the preamble or the question."""
+        for text in (self.layout.preamble, self.question):
+            told = [one for one in sentences(text) if sum(map(bool, said(one, labels))) >= 2]
+            if told:
+                return told[0]
+        return ""
+
+    def _line(self, document: str | int, offset: int) -> str:
+        first = max(0, offset - _LINE)
+        text = self.corpus.read(document, first, offset + _LINE)
+        at = offset - first
+        end = text.find("\n", at)
+        return text[text.rfind("\n", 0, at) + 1 : end if end >= 0 else len(text)].rstrip("\r")
+
+
+def said(text: str, labels: tuple[str, ...]) -> list[int]:
+    """How often each label stands in `text`."""
+    return [len(mentions(text, label)) for label in labels]
+
+
+def sentences(text: str) -> list[str]:
+    """The sentences of a text; a line end or a blank line ends one too."""
+    parts: list[str] = []
+    start = 0
+    for at, char in enumerate(text):
+        follows = text[at + 1 : at + 2]
+        if char == "\n" or (char in ".!?" and (not follows or follows.isspace())):
+            parts.append(text[start : at + 1].strip())
+            start = at + 1
+    parts.append(text[start:].strip())
+    return [part for part in parts if part]
