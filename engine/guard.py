@@ -6,6 +6,8 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from outcore.engine.literals import typed
+
 if TYPE_CHECKING:
     from outcore.engine.desk import Draft
 
@@ -27,19 +29,22 @@ _SHORT = 3
 class Guard:
     """Looks at each answer of one run before it is taken.
 
-    Each doubt is raised once: what the root insists on is taken.
+    Each doubt is raised once, and an answer is refused once: what the root insists on is taken.
 
     Attributes:
         question: what is asked.
         instructions: what the root has been told, examples included.
-        best: the last answer that was refused or not yet declared ready.
+        offers: whether the question itself has the answers to choose from, or their form.
+        best: the last answer that was refused or not yet declared ready, placeholders apart.
     """
 
     question: str
     instructions: str
+    offers: bool = False
     best: Draft | None = None
     _seen: list[str] = field(default_factory=list)
     _doubts: set[str] = field(default_factory=set)
+    _refused: set[str] = field(default_factory=set)
     _standing: str = ""
     _unchanged: int = 0
 
@@ -54,17 +59,19 @@ class Guard:
             draft: the answer.
             code: the cell that gave it.
         """
-        self.best = draft
-        if len(self._doubts) >= _MOST_REFUSED:
+        if not hollow(draft):
+            self.best = draft
+        if len(self._doubts) >= _MOST_REFUSED or draft.content in self._refused:
             return None
         for name, why in (
             ("placeholder", self._placeholder(draft)),
-            ("echo", self._echo(draft)),
+            ("echo", self._echo(draft, code)),
             ("quotes", self._quotes(draft)),
             ("evidence", self._evidence(draft, code)),
         ):
             if why is not None and name not in self._doubts:
                 self._doubts.add(name)
+                self._refused.add(draft.content)
                 return f"The answer {_short(draft.content)} was not taken: {why}"
         return None
 
@@ -76,7 +83,7 @@ class Guard:
         content = draft.content.strip()
         self._unchanged = self._unchanged + 1 if content and content == self._standing else 0
         self._standing = content
-        if content:
+        if content and not hollow(draft):
             self.best = draft
         if self._unchanged == _NUDGED:
             return (
@@ -88,20 +95,22 @@ class Guard:
     @property
     def settled(self) -> bool:
         """Whether an answer has stood unchanged for so long that it is taken as it is."""
-        return self._unchanged >= _TAKEN
+        return self._unchanged >= _TAKEN and _plain(self._standing) not in _PLACEHOLDERS
 
     def _placeholder(self, draft: Draft) -> str | None:
-        said = _plain(draft.content)
-        if said in _PLACEHOLDERS:
+        if hollow(draft):
             return "it stands for an answer and is none. Give the answer itself."
-        shown = f"done({said!r})" in self.instructions or f'done("{said}")' in self.instructions
-        if shown and not self._printed(said):
+        said = _plain(draft.content)
+        told = self.instructions.casefold()
+        if (f"done({said!r})" in told or f'done("{said}")' in told) and not self._printed(said):
             return "it is an example of the instructions. Give the answer to the question."
         return None
 
-    def _echo(self, draft: Draft) -> str | None:
-        # Rightly so where the question names the choices, which is why it is refused only once.
-        if set(_words(draft.content)) <= set(_words(self.question)):
+    def _echo(self, draft: Draft, code: str) -> str | None:
+        if self.offers:
+            return None
+        said = set(_words(draft.content))
+        if said and said <= set(_words(self.question)) and typed(code):
             return "it only repeats the question. Give what was asked for."
         return None
 
@@ -111,10 +120,10 @@ class Guard:
         return None
 
     def _evidence(self, draft: Draft, code: str) -> str | None:
-        content = draft.content.strip()
-        if content.casefold() not in code.casefold():
+        if not typed(code):
             # Code has worked it out.
             return None
+        content = draft.content.strip()
         asked = set(_words(self.question))
         told = [word for word in _words(content) if word not in asked and word not in _VERDICTS]
         if not told or draft.quotes:
@@ -132,6 +141,11 @@ class Guard:
             return any(word in output for output in self._seen)
         whole = re.compile(rf"(?<!\w){re.escape(word)}(?!\w)")
         return any(whole.search(output) for output in self._seen)
+
+
+def hollow(draft: Draft) -> bool:
+    """Whether there is no answer, or one that only stands for an answer."""
+    return not draft.content.strip() or _plain(draft.content) in _PLACEHOLDERS
 
 
 def _words(text: str) -> list[str]:

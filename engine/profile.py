@@ -22,8 +22,8 @@ _INHERITED = "$inherited"
 _NAMES = {
     "system": {"context_type", "slice_tokens", "slice_chars", "output_chars", "advice"},
     "first": {"card", "question"},
-    "after": {"output", "note", "question"},
-    "last": {"output", "note", "question"},
+    "after": {"output", "note", "question", "form"},
+    "last": {"output", "note", "question", "form"},
     "repair": {"error"},
 }
 _KINDS: dict[str, type[Any]] = {"str": str, "int": int, "bool": bool, "tuple[str, ...]": list}
@@ -44,6 +44,7 @@ class Profile:
         output_chars: most characters of a cell's output that the root is shown.
         mode: `plan` where the root had better fill in a plan at first, `code` where it writes
             its first program itself.
+        direct_tokens: longest context that the root had better read itself, in one reply.
         system, first, after, last, repair: the messages, as templates.
     """
 
@@ -60,6 +61,8 @@ class Profile:
     last: str
     repair: str
     mode: str = "code"
+    # Below it the plain model is better (arXiv 2512.24601).
+    direct_tokens: int = 1 << 14
 
     @classmethod
     def load(cls, name: str, folder: Path = _FOLDER) -> Profile:

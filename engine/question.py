@@ -15,6 +15,7 @@ from outcore.engine.card import card
 from outcore.engine.children import Children
 from outcore.engine.citations import cite
 from outcore.engine.desk import Desk, Draft
+from outcore.engine.form import Form
 from outcore.engine.layout import layout_of
 from outcore.engine.plans.scene import Scene
 from outcore.engine.profile import Profile
@@ -38,12 +39,10 @@ if TYPE_CHECKING:
     from outcore.kernel_sandbox import Handler, Pool
     from outcore.models.serve import Served
 
-# Below this many tokens the plain model answers better than a run (arXiv 2512.24601).
-_DIRECT_TOKENS = 1 << 14
 _DIRECT_REPLY = 512
 _DIRECT_SYSTEM = "You answer a question about a text. Answer from the text alone."
-# No tokenizer in use makes fewer tokens of this many characters than _DIRECT_TOKENS.
-_DIRECT_CHARS = _DIRECT_TOKENS * 16
+# No tokenizer in use puts more characters into a token, but for long blanks.
+_CHARS_PER_TOKEN = 16
 _SAMPLE_CHARS = 4_000
 _SAMPLES = 8
 # Indexes are built apart from what waits for the next thread, such as typed calls.
@@ -114,8 +113,9 @@ class Question:
         citations = await asyncio.to_thread(
             cite, self.corpus, self.text, draft.content, draft.quotes, shown
         )
+        form = Form.of(self.text)
         completion = Completion(
-            answer=draft.content,
+            answer=form.applied(draft.content) if form else draft.content,
             complete=outcome.reason is None,
             citations=citations,
             usage={
@@ -133,14 +133,15 @@ class Question:
 
     async def _direct_prompt(self) -> Request | None:
         mode, corpus = self.settings.direct, self.corpus
-        if mode == "never" or (mode == "auto" and corpus.chars > _DIRECT_CHARS):
+        most = self._profile().direct_tokens
+        if mode == "never" or (mode == "auto" and corpus.chars > most * _CHARS_PER_TOKEN):
             return None
         root = self.served.root
         text = await asyncio.to_thread(corpus.joined)
         dialogue = root.dialogue(_DIRECT_SYSTEM)
         prompt = await asyncio.to_thread(dialogue.ask, f"{text}\n\n{self.text}")
         room = root.window - _DIRECT_REPLY
-        if mode == "auto" and root.length(prompt) > min(_DIRECT_TOKENS, room // 2):
+        if mode == "auto" and root.length(prompt) > min(most, room // 2):
             return None
         # Root turns are few and wait for no room in the engine; children may be many.
         priority = Priority.SUB_CALL if self.level else Priority.ROOT
@@ -166,7 +167,7 @@ class Question:
 
     async def _with_kernel(self) -> tuple[Outcome, str, list[Passage]]:
         sub, judge = self.served.sub, self.served.judge
-        profile = Profile.load(self.settings.profile or self.served.profile)
+        profile = self._profile()
         children = Children(self) if self.level < self.settings.depth else None
         sub_calls = SubCalls(self.batchers, self.spending, profile.sub_tokens)
         stop = threading.Event()
@@ -229,6 +230,9 @@ class Question:
         left = self.spending.working_left
         async with self.pool.lend(spec, handler, level=self.level, seconds=left) as kernel:
             yield kernel
+
+    def _profile(self) -> Profile:
+        return Profile.load(self.settings.profile or self.served.profile)
 
     async def _chars_per_token(self) -> float:
         """Measured with the sub-LM's tokenizer on pieces spread over the context."""

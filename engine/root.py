@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import asyncio
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -82,6 +83,10 @@ class Root:
         if reply.code is not None:
             self._cells.add(_bare(reply.code))
         return reply
+
+    def allow(self, code: str) -> None:
+        """Let a cell come again: to insist on an answer is to give it once more."""
+        self._cells.discard(_bare(code))
 
     async def planned(self, message: UserMessage, scene: Scene) -> Reply:
         """In place of the first reply: the program of the plan that the root fills in.
@@ -174,8 +179,10 @@ class Root:
 
 def _bare(code: str) -> str:
     """A cell without its comments' and blanks' differences, to tell one that comes again."""
-    lines = (line.partition("#")[0].rstrip() for line in code.splitlines())
-    return "\n".join(line for line in lines if line)
+    try:
+        return ast.dump(ast.parse(code))
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return code.strip()
 
 
 def _usage(generation: Generation) -> dict[str, int]:

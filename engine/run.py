@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 from outcore.engine.clip import clip
 from outcore.engine.desk import Desk, Draft
-from outcore.engine.guard import Guard
+from outcore.engine.form import Form
+from outcore.engine.guard import Guard, hollow
 from outcore.engine.history import UserMessage
 from outcore.engine.profile import fill
 from outcore.engine.root import Root
@@ -88,7 +89,8 @@ class Run:
         """
         profile, question = self.profile, self.scene.question
         system = fill(profile.system, context_type=self.context_type, **self.limits)
-        self._guard = Guard(question, system)
+        offers = bool(self.scene.labels or Form.of(question))
+        self._guard = Guard(question, system, offers=offers)
         self._root = Root(self.root, profile, system, self.spending, self.trajectory)
         message = UserMessage(profile.first, {"card": self.scene.card, "question": question})
         shown = _Shown()
@@ -104,7 +106,13 @@ class Run:
                 break
             final = reply.final if reply.final and reply.final.text.strip() else None
             if reply.code is None and final is not None and not final.variable:
-                return Outcome(Draft(final.text, ready=True), None)
+                draft = Draft(final.text, ready=True)
+                said = self._guard.doubt(draft, f"done({final.text!r})")
+                if said is None:
+                    return Outcome(draft, None)
+                shown = _Shown("(no code was run)", said)
+                message = self._after(shown)
+                continue
             code = reply.code
             if code is None and final is not None:
                 code = f"FINAL_VAR({final.text!r})"
@@ -114,9 +122,16 @@ class Run:
                 shown, finished = await self._cell(code, reply.extra_blocks)
                 if finished:
                     return Outcome(self.desk.draft, None)
-            values = {"note": shown.note, "question": question}
-            message = UserMessage(profile.after, values, shown.output)
+            message = self._after(shown)
         return await self._last_turn(shown, f"the run has spent {spent}")
+
+    def _after(self, shown: _Shown) -> UserMessage:
+        return UserMessage(self.profile.after, self._values(shown), shown.output)
+
+    def _values(self, shown: _Shown) -> dict[str, object]:
+        form = Form.of(self.scene.question)
+        told = f", in the form {form.text!r}" if form else ""
+        return {"note": shown.note, "question": self.scene.question, "form": told}
 
     async def _reply(self, message: UserMessage, note: str) -> Reply:
         if self.plans and self.spending.turns == 1:
@@ -163,16 +178,18 @@ class Run:
             note = "The answer was not taken: the cell failed, or the answer is empty."
         elif (note := self._guard.doubt(draft, code)) is None:
             return True, None
+        else:
+            self._root.allow(code)
         # Whatever the next cell does, it must say so again.
         draft.ready = False
         return False, note
 
     async def _last_turn(self, shown: _Shown, reason: str) -> Outcome:
         """Let the root answer with what it has seen, in words."""
-        best = self.desk.draft if self.desk.draft.content.strip() else self._guard.best
-        if best is not None and best.content.strip():
+        best = self._guard.best if hollow(self.desk.draft) else self.desk.draft
+        if best is not None:
             return Outcome(best, reason)
-        values = {"note": shown.note, "question": self.scene.question}
+        values = self._values(shown)
         output = clip(shown.output, _LAST_CHARS)
         try:
             said = await self._root.last_word(UserMessage(self.profile.last, values, output))

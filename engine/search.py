@@ -16,7 +16,7 @@ from outcore.engine.terms import DEFINES, PARTS, SURE, WORDS, QueryMaker, analyz
 from outcore.errors import ConfigError, OutcoreError
 from outcore.kernel_sandbox.inside.cuts import cuts
 from outcore.kernel_sandbox.inside.excerpts import excerpt
-from outcore.kernel_sandbox.inside.languages import definitions, is_code
+from outcore.kernel_sandbox.inside.languages import definitions, is_code, scope
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -53,6 +53,7 @@ class Passage(NamedTuple):
         text: the passage, as it stands in the corpus.
         marks: where in it the words of the query stand.
         line: number of its first line, where its document is source code; else 0.
+        scope: the class and function that the best mark stands in, in source code; else "".
     """
 
     document: Name
@@ -61,6 +62,7 @@ class Passage(NamedTuple):
     text: str
     marks: tuple[Mark, ...] = ()
     line: int = 0
+    scope: str = ""
 
 
 class Found(NamedTuple):
@@ -204,10 +206,13 @@ class SearchIndex:
     def _passage(self, place: _Place, score: float, text: str, how: Standing) -> Passage:
         number, start, _ = place
         name = self._corpus.name(number)
-        line = 0
-        if is_code(name):
-            line = 1 + self._corpus.text(number).count("\n", 0, start)
-        return Passage(name, start, score, text, how.marks, line)
+        if not is_code(name):
+            return Passage(name, start, score, text, how.marks)
+        whole = self._corpus.text(number)
+        best = max(how.marks, key=lambda mark: mark.weight, default=None)
+        within = scope(whole, start + (best.start if best else 0))
+        line = 1 + whole.count("\n", 0, start)
+        return Passage(name, start, score, text, how.marks, line, within)
 
     def _note(self, searcher: tantivy.Searcher, counts: Mapping[Item, int], *, found: bool) -> str:
         """What of a query stands nowhere, and what in the corpus is spelled like it."""

@@ -49,6 +49,11 @@ async def choose(
     return cast.decide(await asyncio.gather(*map(ask, cast.requests)))
 
 
+def giving(answer: str) -> str:
+    """Code that shows an answer and gives it, as a root does that has found it."""
+    return f"print({answer!r})\ndone({answer!r})"
+
+
 def words(text: str) -> int:
     return len(text.split())
 

@@ -39,6 +39,10 @@ async def shared(tmp_path_factory: pytest.TempPathFactory) -> Any:
         yield Rig(kernel, host)
 
 
+# The tests share a kernel, and an answer stays until another is set.
+NO_ANSWER = "answer = {'content': '', 'ready': False}"
+
+
 @pytest.fixture
 def rig(shared: Rig) -> Rig:
     shared.host.calls.clear()
@@ -241,18 +245,6 @@ async def test_a_cell_may_use_the_names_of_the_counting_tools(rig: Rig) -> None:
     assert rig.host.of("answer")[-1]["content"] == "(1, 2)"
 
 
-async def test_an_empty_answer_is_refused_and_the_last_one_counts(rig: Rig) -> None:
-    for nothing in ("None", "''", "[]", "{}", "set()"):
-        result = await rig.kernel.run(f"done({nothing})", seconds=5)
-        assert "so it was not taken" in (result.error or "")
-    await rig.ok("if True:\n    done('first')\ndone(2.0, evidence='The whale is white.')\nNone")
-    assert rig.host.of("answer")[-1] == {
-        "content": "2",
-        "ready": True,
-        "quotes": ["The whale is white."],
-    }
-
-
 async def test_variables_outlive_an_exception_and_tracebacks_are_short(rig: Rig) -> None:
     result = await rig.kernel.run(
         "import json\nkept = 5\ndef f(t):\n    return json.loads(t)\nf('nope')", seconds=5
@@ -302,6 +294,7 @@ async def test_cells_that_fail(rig: Rig, code: str, status: str, error: str | No
 
 
 async def test_broken_tools_are_mended_before_the_next_cell(rig: Rig) -> None:
+    await rig.ok(NO_ANSWER)
     await rig.ok("mine = 1\ncontext = llm_query = search = None\ndel done, FINAL\nanswer = None")
     assert await rig.ok("context[:11]") == "'The captain'\n"
     assert await rig.ok("llm_query('x'), mine") == "('re: x', 1)\n"
@@ -317,6 +310,8 @@ async def test_show_vars_lists_the_roots_own(rig: Rig) -> None:
 
 
 async def test_a_cell_can_say_and_keep_its_answer(rig: Rig) -> None:
+    await rig.ok(NO_ANSWER)
+    rig.host.calls.clear()
     await rig.ok("answer['content'] = 'draft'")
     await rig.ok("1 + 1")
     await rig.ok("answer['ready'] = True")
@@ -324,6 +319,10 @@ async def test_a_cell_can_say_and_keep_its_answer(rig: Rig) -> None:
         {"content": "draft", "ready": False, "quotes": []},
         {"content": "draft", "ready": True, "quotes": []},
     ]
+    # Said again, it is sent again; left alone, it is not.
+    await rig.ok("answer['ready'] = True")
+    await rig.ok("1 + 1")
+    assert len(rig.host.of("answer")) == 3
 
 
 async def test_done_tells_which_quotes_do_not_stand(rig: Rig) -> None:
@@ -355,6 +354,18 @@ async def test_answers_other_roots_were_taught(rig: Rig, code: str, content: str
     await rig.kernel.run(code, seconds=5)
     said = rig.host.of("answer")
     assert [(one["content"], one["ready"]) for one in said] == [(content, True)]
+
+
+async def test_an_empty_answer_is_refused_and_the_last_one_counts(rig: Rig) -> None:
+    for nothing in ("None", "''", "[]", "{}", "set()"):
+        result = await rig.kernel.run(f"done({nothing})", seconds=5)
+        assert "so it was not taken" in (result.error or "")
+    await rig.ok("if True:\n    done('first')\ndone(2.0, evidence='The whale is white.')\nNone")
+    assert rig.host.of("answer")[-1] == {
+        "content": "2",
+        "ready": True,
+        "quotes": ["The whale is white."],
+    }
 
 
 async def test_final_var_of_nothing_names_what_there_is(rig: Rig) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from sandboxing import descendants
-from scripted import ScriptedEngine, said
+from scripted import ScriptedEngine, giving, said
 
 from outcore.config import Budget, Settings, home
 from outcore.engine.batcher import Batchers
@@ -317,7 +317,7 @@ async def test_an_incomplete_child_raises_with_its_best_answer(tmp_path: Path) -
     ],
 )
 async def test_what_a_child_can_not_be_given(tmp_path: Path, code: str, error: str) -> None:
-    root = played(top=[cell(code), cell("done('told')")])
+    root = played(top=[cell(code), cell(giving("told"))])
     async with tree(tmp_path, root) as run:
         assert (await run.answer()).answer == "told"
         assert error in run.outputs()[0]
@@ -327,7 +327,7 @@ async def test_use_rolls_up_and_each_child_keeps_its_own(tmp_path: Path) -> None
     root = played(
         top=cell("llm_query('0')\ndone(rlm_query('ONE', 'a'))"),
         ONE=cell("llm_query('1')\ndone(rlm_query('TWO', 'b'))"),
-        TWO=cell("llm_query('2')\ndone('deep')"),
+        TWO=cell("llm_query('2')\n" + giving("deep")),
     )
     async with tree(tmp_path, root, depth=2) as run:
         completion = await run.answer()
@@ -422,7 +422,7 @@ async def test_a_cell_that_ends_takes_its_child_along(tmp_path: Path, end: str) 
                 f"threading.Timer(1.5, lambda: os.kill(os.getpid(), {end})).start()\n"
                 "rlm_query('ONE', 'a')"
             ),
-            cell("import time; time.sleep(0.5)\ndone('after')"),
+            cell("import time; time.sleep(0.5)\n" + giving("after")),
         ],
         ONE=cell("llm_query(context)"),
     )

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from scripted import ScriptedEngine, said
+from scripted import ScriptedEngine, giving, said
 
 from outcore.config import Budget, Settings
 from outcore.engine.batcher import Batchers
@@ -117,7 +118,7 @@ async def test_answer_without_quotes_is_found_in_what_was_shown(tmp_path: Path) 
 
 
 async def test_quote_that_is_not_in_the_context_is_no_citation(tmp_path: Path) -> None:
-    asked = await ask(tmp_path, cell("done('X7', quotes=['The keeper is nobody.'])"))
+    asked = await ask(tmp_path, cell("print('X7')\ndone('X7', quotes=['The keeper is nobody.'])"))
     assert asked.completion.citations == ()
     assert "does not stand in the context" in asked.outputs()[0]
 
@@ -252,7 +253,7 @@ async def test_sub_calls_stop_at_the_budget(tmp_path: Path) -> None:
     asked = await ask(
         tmp_path,
         cell("for n in range(5):\n    print(llm_query(str(n)))"),
-        cell("done('enough')"),
+        cell(giving("enough")),
         budget=Budget(calls=3),
     )
     output = asked.outputs()[0]
@@ -262,20 +263,26 @@ async def test_sub_calls_stop_at_the_budget(tmp_path: Path) -> None:
 
 
 async def test_broken_cell_is_repaired_without_a_turn(tmp_path: Path) -> None:
-    asked = await ask(tmp_path, cell("done('a'"), cell("done('b')"))
+    asked = await ask(tmp_path, cell("done('a'"), cell(giving("b")))
     assert asked.completion.answer == "b"
     assert asked.completion.turns == 1
     assert "was never closed" in said(asked.root.asked[1])
 
 
 async def test_broken_cell_leaves_no_trace_in_the_dialogue(tmp_path: Path) -> None:
-    asked = await ask(tmp_path, cell("print('a'"), cell("print('b')"), cell("done('c')"))
+    asked = await ask(tmp_path, cell("print('a'"), cell("print('b')"), cell(giving("c")))
     assert "print('a'" not in said(asked.root.asked[2])
 
 
 async def test_repaired_cell_is_remembered_as_it_ran(tmp_path: Path) -> None:
     asked = await ask(
-        tmp_path, "print(1)", " it is 1.\nprint(", "print(2)", "done('c7')", profile="small"
+        tmp_path,
+        "print(1)",
+        " it is 1.\nprint(",
+        "print(2)",
+        giving("c7"),
+        profile="small",
+        root_mode="code",
     )
     history = said(asked.root.asked[3])
     assert "```python\nprint(2)" in history
@@ -283,7 +290,7 @@ async def test_repaired_cell_is_remembered_as_it_ran(tmp_path: Path) -> None:
 
 
 async def test_empty_final_answer_is_none(tmp_path: Path) -> None:
-    asked = await ask(tmp_path, 'FINAL("")', cell("done('c8')"))
+    asked = await ask(tmp_path, 'FINAL("")', cell(giving("c8")))
     assert asked.completion.answer == "c8"
 
 
@@ -302,7 +309,7 @@ async def test_tokens_end_a_batch_that_was_already_made(tmp_path: Path) -> None:
 
 
 async def test_half_characters_of_a_kernel_harm_nothing(tmp_path: Path) -> None:
-    asked = await ask(tmp_path, cell("print('\\ud800')\ndone('a\\ud800b')"))
+    asked = await ask(tmp_path, cell("print('\\ud800')\ndone('a' + chr(0xd800) + 'b')"))
     assert asked.completion.answer == "a?b"
 
 
@@ -317,9 +324,9 @@ async def test_first_block_only_and_the_root_is_told(tmp_path: Path) -> None:
 
 
 async def test_reply_without_code_costs_a_turn_and_is_told(tmp_path: Path) -> None:
-    asked = await ask(tmp_path, "I think it is somebody.", cell("done('Ingrid')"))
+    asked = await ask(tmp_path, "I think it is somebody.", "Yes, it is.", cell(giving("Ingrid")))
     assert asked.completion.turns == 2
-    assert "no code block" in said(asked.root.asked[1])
+    assert "no code block" in said(asked.root.asked[2])
 
 
 async def test_answers_of_roots_taught_elsewhere(tmp_path: Path) -> None:
@@ -334,11 +341,12 @@ async def test_answers_of_roots_taught_elsewhere(tmp_path: Path) -> None:
     ):
         folder = tmp_path / str(number)
         folder.mkdir()
-        assert (await ask(folder, reply)).completion.answer == "Ingrid Solberg"
+        asked = await ask(folder, cell("print(search('lighthouse keeper'))"), reply)
+        assert (asked.completion.answer, asked.completion.turns) == ("Ingrid Solberg", 2)
 
 
 async def test_answer_of_a_cell_that_fails_is_not_taken(tmp_path: Path) -> None:
-    asked = await ask(tmp_path, cell("done('early')\nraise ValueError('no')"), cell("done('late')"))
+    asked = await ask(tmp_path, cell("done('early')\nraise ValueError('no')"), cell(giving("late")))
     assert asked.completion.answer == "late"
     assert "was not taken" in said(asked.root.asked[1])
 
@@ -354,8 +362,8 @@ async def test_turns_end_with_a_last_word(tmp_path: Path) -> None:
 
 
 async def test_window_of_the_root_ends_with_a_last_word(tmp_path: Path) -> None:
-    long = cell(f"text = {'word ' * 700!r}")
-    asked = await ask(tmp_path, long, long, long, "Out of room.", window=4_500)
+    long = [cell(f"text = {f'word{n} ' * 700!r}") for n in range(3)]
+    asked = await ask(tmp_path, *long, "Out of room.", window=4_500)
     assert not asked.completion.complete
     assert asked.completion.answer == "Out of room."
     assert "window" in str(asked.completion.reason)
@@ -363,7 +371,7 @@ async def test_window_of_the_root_ends_with_a_last_word(tmp_path: Path) -> None:
 
 async def test_outputs_that_exceed_the_window_are_folded(tmp_path: Path) -> None:
     cells = [cell(f"print('turn {n}', 'word ' * 1000)") for n in range(10)]
-    asked = await ask(tmp_path, *cells, cell("done('w7')"), window=5_000)
+    asked = await ask(tmp_path, *cells, cell(giving("w7")), window=5_000)
     assert asked.completion.answer == "w7"
     assert asked.completion.turns == 11
     last = said(asked.root.asked[-1])
@@ -425,7 +433,7 @@ async def test_dead_sub_lm_is_an_exception_in_the_cell(tmp_path: Path) -> None:
 
 
 async def test_small_profile_starts_the_reply_in_a_fence(tmp_path: Path) -> None:
-    asked = await ask(tmp_path, "done('Ingrid')", profile="small")
+    asked = await ask(tmp_path, giving("Ingrid"), profile="small", root_mode="code")
     assert asked.completion.answer == "Ingrid"
     assert said(asked.root.asked[0]).endswith("```python\n")
 
@@ -439,7 +447,7 @@ async def test_short_context_is_answered_directly(tmp_path: Path) -> None:
 
 
 async def test_long_context_is_not_answered_directly(tmp_path: Path) -> None:
-    asked = await ask(tmp_path, cell("done('x1y2')"), context=HAYSTACK * 30, direct="auto")
+    asked = await ask(tmp_path, cell(giving("x1y2")), context=HAYSTACK * 30, direct="auto")
     assert asked.completion.sandbox == "bwrap"
 
 
@@ -478,7 +486,7 @@ async def test_unknown_profile(tmp_path: Path) -> None:
 
 
 async def test_trajectory_tells_the_run(tmp_path: Path) -> None:
-    asked = await ask(tmp_path, cell("print('x' * 5000)"), cell("done('ok42')"))
+    asked = await ask(tmp_path, cell("print('x' * 5000)"), cell(giving("ok42")))
     kinds = [event["event"] for event in asked.events]
     assert kinds == ["run", "turn", "reply", "cell", "turn", "reply", "cell", "answer", "end"]
     assert asked.events[3]["output"].strip() == "x" * 5000
@@ -493,6 +501,51 @@ async def test_trajectory_tells_the_run(tmp_path: Path) -> None:
 async def test_nothing_of_a_run_is_left_in_the_session_folders(tmp_path: Path) -> None:
     from outcore.kernel_sandbox.session import sessions_folder
 
-    before = set(sessions_folder().glob("k-*")) if sessions_folder().exists() else set()
-    await ask(tmp_path, cell("done('z9')"))
-    assert set(sessions_folder().glob("k-*")) <= before
+    await ask(tmp_path, cell(giving("z9")))
+    # Those of this process: others may be at work beside it.
+    assert not list(sessions_folder().glob(f"k-{os.getpid()}-*"))
+
+
+async def test_an_answer_that_nothing_shows_is_sent_back_once(tmp_path: Path) -> None:
+    insisting = cell("done('Gunnar')")
+    asked = await ask(tmp_path, insisting, insisting)
+    assert (asked.completion.answer, asked.completion.turns) == ("Gunnar", 2)
+    assert len(asked.root.asked) == 2
+    assert "'Gunnar' was not taken: no output shows it" in said(asked.root.asked[1])
+
+
+async def test_an_answer_in_words_is_held_to_the_same(tmp_path: Path) -> None:
+    asked = await ask(tmp_path, "FINAL(Gunnar)", cell("print(search('Vardo'))"), "FINAL(Ingrid)")
+    assert (asked.completion.answer, asked.completion.turns) == ("Ingrid", 3)
+    assert "no output shows it" in said(asked.root.asked[1])
+
+
+async def test_an_answer_set_as_ready_can_be_insisted_on(tmp_path: Path) -> None:
+    code = cell("answer['content'] = 'Gunnar'\nanswer['ready'] = True")
+    asked = await ask(tmp_path, code, code)
+    assert (asked.completion.answer, asked.completion.turns) == ("Gunnar", 2)
+
+
+async def test_what_a_cell_has_worked_out_is_taken_at_once(tmp_path: Path) -> None:
+    asked = await ask(tmp_path, cell("n = 0\nfor _ in context.splitlines(): n += 1\ndone(n)"))
+    assert (asked.completion.answer, asked.completion.turns) == ("801", 1)
+
+
+async def test_the_best_answer_is_kept_when_the_budget_ends(tmp_path: Path) -> None:
+    asked = await ask(
+        tmp_path,
+        cell("done('Gunnar')"),
+        cell("done('...')"),
+        "never asked",
+        budget=Budget(turns=2),
+    )
+    assert (asked.completion.answer, asked.completion.complete) == ("Gunnar", False)
+
+
+async def test_an_answer_that_stands_is_nudged_then_taken(tmp_path: Path) -> None:
+    first = cell("answer['content'] = 'Ingrid'")
+    asked = await ask(tmp_path, first, *(cell(f"print({n})") for n in range(8)))
+    assert (asked.completion.answer, asked.completion.turns) == ("Ingrid", 5)
+    assert asked.completion.complete
+    nudged = ["has not changed for 2 cells" in said(one) for one in asked.root.asked]
+    assert nudged.index(True) == 3

@@ -68,6 +68,30 @@ def test_a_group_spells_labels_as_the_whole_does() -> None:
     assert counts.groups["before"] == {"tin": 1}
 
 
+def test_shares_of_two_groups_say_which_is_larger() -> None:
+    labels = ["tin", "oak", "tin", "oak", "oak"]
+    told = tally(labels, by=["before", "before", "after", "after", "after"]).shares("TIN")
+    assert told.startswith("tin before: 1 of 2 (50.0%)\ntin after: 1 of 3 (33.3%)\n")
+    assert told.most == "before"
+    assert told.shares == {"before": 0.5, "after": pytest.approx(1 / 3)}
+    assert "more" in told.rpartition("\n")[2]
+
+
+def test_shares_of_labels_and_groups_there_are_not() -> None:
+    assert tally(["tin", "oak"]).shares("tin") == ""
+    assert tally(["tin", "oak"]).shares("tin").most is None
+    told = tally(["tin", None, "oak"], by=[1, 2, 3]).shares("ash")
+    assert told == "ash 1: 0 of 1 (0.0%)\nash 2: 0 of 0 (0.0%)\nash 3: 0 of 1 (0.0%)"
+    assert tally(["a"] * 100, by=range(100)).shares("a").count("\n") == 40
+
+
+def test_the_groups_that_have_most_of_a_label() -> None:
+    told = tally(["tin", "oak", "tin", "tin", "oak"], by=[1, 1, 2, 2, 3]).leaders("tin", 2)
+    assert told == "groups with the most tin: 2 2, 1 1"
+    assert (told.groups, told.counts) == ([2, 1], [2, 1])
+    assert tally(["tin"]).leaders("tin") == "groups with the most tin: none"
+
+
 def test_long_tables_are_cut_in_the_middle() -> None:
     counts = tally([f"l{n}" for n in range(100)], by=range(100))
     shown = repr(counts)

@@ -10,33 +10,63 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-from outcore.engine.plans.wording import mentions, number_of
+from outcore.engine.plans.wording import NUMBER, mentions, number_of
 from outcore.kernel_sandbox.inside.dates import as_date
 
 Test = Literal[">=", "==", "<="]
+Side = Literal[">", ">=", "<", "<="]
 
-_NUMBER = r"(?P<number>\d[\d,]*|no|an?|one|two|three|four|five|six|seven|eight|nine|ten)"
+# How the words before a number compare, and what they add to it. Of two that begin at one place
+# the first is meant, so that `no fewer than` is not read as `fewer than`.
 _TESTS: tuple[tuple[str, Test, int], ...] = (
-    ("at least|no fewer than|no less than|not less than", ">=", 0),
-    ("more than|over|above", ">=", 1),
-    ("at most|no more than|not more than|up to", "<=", 0),
-    ("less than|fewer than|under|below", "<=", -1),
-    ("exactly|precisely|just|only", "==", 0),
+    ("(?:at least|no fewer than|no less than|not (?:less|fewer) than|a minimum of)", ">=", 0),
+    ("(?:at most|no more than|not more than|up to|a maximum of)", "<=", 0),
+    ("(?:more than|greater than|over|above)", ">=", 1),
+    ("(?:less than|fewer than|under|below)", "<=", -1),
+    ("(?:exactly|precisely|just|only)", "==", 0),
 )
-_COUNTS = tuple(
-    (re.compile(rf"\b(?:{words})\s+{_NUMBER}\b", re.IGNORECASE), test, plus)
-    for words, test, plus in _TESTS
-)
-_OR_MORE = re.compile(rf"\b{_NUMBER}\s+or\s+more\b", re.IGNORECASE)
-_NEVER = re.compile(r"\b(?:no|not|never|without|none|neither|nor|lacks?)\b", re.IGNORECASE)
-_BARE = re.compile(rf"\b{_NUMBER}\b", re.IGNORECASE)
-_OR = re.compile(r"[\s,]*\bor\b\s*(?:(?:with|of|from)\s+)?(?:an?|the)?\s*$", re.IGNORECASE)
-# Records of a label that must all lie on one side of a date.
-_ALL = re.compile(
-    r"\b(?:all|every|each|only)\b(?P<what>[^.;?!]*?)\b(?P<when>after|since|before|until)\b"
-    r"\s+(?:the\s+)?(?P<date>[^.;?!]*)",
+_COUNT = re.compile(
+    "|".join(
+        (
+            rf"\b(?:between|from)\s+(?P<low>{NUMBER})\s+(?:and|to)\s+(?P<high>{NUMBER})\b",
+            rf"\b(?P<least>{NUMBER})\s+(?:or|to)\s+(?P<most>{NUMBER})\b",
+            *(rf"\b{words}\s+(?P<t{at}>{NUMBER})\b" for at, (words, _, _) in enumerate(_TESTS)),
+            rf"\b(?P<or_more>{NUMBER})\s+or\s+more\b",
+            rf"\b(?P<or_fewer>{NUMBER})\s+or\s+(?:fewer|less)\b",
+        )
+    ),
     re.IGNORECASE,
 )
+_NEVER = re.compile(r"\b(?:no|not|never|without|none|neither|nor|lacks?|zero)\b", re.IGNORECASE)
+_BARE = re.compile(rf"\b(?:{NUMBER})\b", re.IGNORECASE)
+# What may follow a label and belongs to it: `two refunds or more`, `refunds at least three times`.
+_LATER = re.compile(
+    r"\s*(?:(?P<more>or more|at least)|(?P<fewer>or (?:fewer|less)|at most))\b(?!\s+\w+\s+times)",
+    re.IGNORECASE,
+)
+_ENDING = re.compile(r"e?s\b", re.IGNORECASE)
+_TIMES = re.compile(r"\s*(?:\w+\s+)?(?P<count>[^,.;:]*?)\s+times\b", re.IGNORECASE)
+_OR = re.compile(r"[\s,]*\bor\b\s*(?:(?:with|of|from)\s+)?(?:an?|the)?\s*$", re.IGNORECASE)
+_COMMA = re.compile(r"\s*,\s*(?:an?\s+)?$", re.IGNORECASE)
+# Records of a label that must all lie on one side of a date.
+_DATE = (
+    r"(?:\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.]\d{2,4}"
+    r"|[A-Z][a-z]+\.?\s+\d{1,2}(?:st|nd|rd|th)?,?\s+\d{4}"
+    r"|\d{1,2}(?:st|nd|rd|th)?\s+(?:of\s+)?[A-Z][a-z]+\.?,?\s+\d{4}|[A-Z][a-z]+\.?,?\s+\d{4})"
+)
+_SIDES: tuple[tuple[str, Side], ...] = (
+    ("on or after|no earlier than|not before|since|from", ">="),
+    ("on or before|no later than|not after|until|till|up to|by", "<="),
+    ("after|later than", ">"),
+    ("before|earlier than|prior to", "<"),
+)
+_ALL = re.compile(
+    r"\b(?i:all|every|each|only)\b(?P<what>(?:(?!\b(?:all|every|each|only)\b)[^.;?!])*?)\b(?:"
+    + "|".join(rf"(?P<s{at}>(?i:{words}))" for at, (words, _) in enumerate(_SIDES))
+    + rf")\s+(?:the\s+)?(?P<date>{_DATE})"
+)
+# Words with which `all` is no longer about the label: `all pairs of users who have a refund`.
+_OTHERS = re.compile(r"\b(?:pairs?|where|who|whose|such|has|have|had)\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,18 +95,18 @@ class Timing:
 
     Attributes:
         label: the label.
-        after: whether they are later than the date; else earlier.
+        side: how a record's date compares with the date.
         date: the date, in ISO form.
     """
 
     label: str
-    after: bool
+    side: Side
     date: str
 
     def code(self, rows: str, date: str) -> str:
         """As Python; `date` is the expression for a record's date, in ISO form."""
-        side = ">" if self.after else "<"
-        return f"all({date} {side} {self.date!r} for r in {rows} if r['label'] == {self.label!r})"
+        test = f"{date} {self.side} {self.date!r}"
+        return f"all({test} for r in {rows} if r['label'] == {self.label!r})"
 
 
 def conditions(words: str, labels: tuple[str, ...]) -> tuple[Condition, ...]:
@@ -85,19 +115,11 @@ def conditions(words: str, labels: tuple[str, ...]) -> tuple[Condition, ...]:
     Labels with `or` between them share a condition. A label without a number of its own needs
     one record; `no` and `never` before it need none.
     """
-    words = _ALL.sub(" ", words)
+    words = _ALL.sub(lambda match: " " if _of_all(match) else match[0], words)
     found: list[Condition] = []
-    before = 0
-    for start, end, label in _placed(words, labels):
-        lead = words[before:start]
-        before = end
-        if found and _OR.search(lead):
-            last = found[-1]
-            if label not in last.labels:
-                found[-1] = Condition((*last.labels, label), last.test, last.number)
-            continue
-        test, number = _count(lead)
-        found.append(Condition((label,), test, number))
+    for lead, names, after in _led(words, labels):
+        for test, number in _counts(lead, after):
+            found.append(Condition(names, test, number))
     return tuple(dict.fromkeys(found))
 
 
@@ -107,10 +129,40 @@ def timings(question: str, labels: tuple[str, ...]) -> tuple[Timing, ...]:
     for match in _ALL.finditer(question):
         named = _placed(match["what"], labels)
         date = as_date(match["date"])
-        if named and date is not None:
-            after = match["when"].casefold() in ("after", "since")
-            found.append(Timing(named[-1][2], after, date.isoformat()))
+        if named and date is not None and _of_all(match):
+            [side] = [side for at, (_, side) in enumerate(_SIDES) if match[f"s{at}"]]
+            found.append(Timing(named[-1][2], side, date.isoformat()))
     return tuple(dict.fromkeys(found))
+
+
+def _of_all(match: re.Match[str]) -> bool:
+    return _OTHERS.search(match["what"]) is None
+
+
+def _led(words: str, labels: tuple[str, ...]) -> list[tuple[str, tuple[str, ...], str]]:
+    """Labels that share a condition, with the words before and after them."""
+    placed = _placed(words, labels)
+    if not placed:
+        return []
+    starts = [start for start, _, _ in placed[1:]] + [len(words)]
+    afters = [words[end:start] for (_, end, _), start in zip(placed, starts, strict=True)]
+    leads = [words[: placed[0][0]], *afters]
+    # In `a, b or c` the `or` stands for the comma too.
+    joined = [False] * len(placed)
+    for at in range(len(placed) - 1, 0, -1):
+        goes_on = at + 1 < len(placed) and joined[at + 1]
+        joined[at] = bool(_OR.search(leads[at]) or (goes_on and _COMMA.fullmatch(leads[at])))
+    led: list[tuple[str, tuple[str, ...], str]] = []
+    for at, (_, _, label) in enumerate(placed):
+        if joined[at]:
+            lead, names, _ = led.pop()
+            led.append((lead, tuple(dict.fromkeys((*names, label))), afters[at]))
+            continue
+        lead = leads[at]
+        if at and (said := _later(lead)):
+            lead = lead[said.end() :]
+        led.append((lead, (label,), afters[at]))
+    return led
 
 
 def _placed(words: str, labels: tuple[str, ...]) -> list[tuple[int, int, str]]:
@@ -126,21 +178,48 @@ def _placed(words: str, labels: tuple[str, ...]) -> list[tuple[int, int, str]]:
     return kept
 
 
-def _count(lead: str) -> tuple[Test, int]:
+def _later(after: str) -> re.Match[str] | None:
+    """What follows a label and says how often it is meant; the ending of a plural stands first."""
+    rest = _ENDING.match(after)
+    at = rest.end() if rest else 0
+    times = _TIMES.match(after, at)
+    if times and (_COUNT.search(times["count"]) or _BARE.search(times["count"])):
+        return times
+    return _LATER.match(after, at)
+
+
+def _counts(lead: str, after: str) -> list[tuple[Test, int]]:
+    """How the number of records compares, and with what; two, where there are two limits."""
+    said = _later(after)
+    if said is not None and said.re is _TIMES:
+        return _counted(said["count"]) or [(">=", 1)]
+    found = _counted(lead)
+    if said is not None and len(found) == 1:
+        return [(">=" if said["more"] else "<=", found[0][1])]
+    return found or [(">=", 1)]
+
+
+def _counted(words: str) -> list[tuple[Test, int]]:
     # The last number before the label is the one that counts it.
-    best: tuple[int, Test, int] | None = None
-    for pattern, test, plus in _COUNTS:
-        for match in pattern.finditer(lead):
-            number = number_of(match["number"])
-            if number is not None and (best is None or match.start() > best[0]):
-                best = match.start(), test, max(0, number + plus)
-    for match in _OR_MORE.finditer(lead):
-        number = number_of(match["number"])
-        if number is not None and (best is None or match.start() > best[0]):
-            best = match.start(), ">=", number
-    if best is not None:
-        return best[1], best[2]
-    if _NEVER.search(lead):
-        return "==", 0
-    bare = [number_of(match["number"]) for match in _BARE.finditer(lead)]
-    return ">=", max(1, bare[-1] or 1) if bare else 1
+    last = max(_COUNT.finditer(words), key=lambda one: one.start(), default=None)
+    if last is not None:
+        return _tests({name: number_of(value) for name, value in last.groupdict().items() if value})
+    if _NEVER.search(words):
+        return [("==", 0)]
+    bare = [number_of(match[0]) for match in _BARE.finditer(words)]
+    return [(">=", max(1, bare[-1] or 1))] if bare else []
+
+
+def _tests(said: dict[str, int | None]) -> list[tuple[Test, int]]:
+    found: list[tuple[Test, int]] = []
+    for name, number in said.items():
+        if number is None:
+            continue
+        if name in ("low", "least", "or_more"):
+            found.append((">=", number))
+        elif name in ("high", "most", "or_fewer"):
+            found.append(("<=", number))
+        else:
+            _, test, plus = _TESTS[int(name[1:])]
+            found.append((test, max(0, number + plus)))
+    return found

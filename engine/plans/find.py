@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from outcore.engine.plans.plan import TEXT, Kind, Plan, objects
+from outcore.engine.plans.plan import TEXT, Kind, Plan, objects, text
+from outcore.engine.plans.wording import mentions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -13,18 +14,24 @@ if TYPE_CHECKING:
     from outcore.engine.plans.scene import Scene
 
 # How an identifier looks: it has an underscore, a dot inside, or capitals after its first letter.
-_IDENTIFIER = re.compile(r"`([^`\n]+)`|\b([A-Za-z]\w*(?:_\w+)+|_\w+|[A-Z]\w*[a-z]\w*[A-Z]\w*)\b")
-_NAME = re.compile(r"[A-Za-z_]\w*\Z")
+_IDENTIFIER = re.compile(
+    r"`([\w.]+)`|(?<![\w.])([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+|[A-Za-z]\w*_\w+|_\w+"
+    r"|[A-Z]+[a-z]\w*[A-Z]\w*|[a-z]+[A-Z]\w*)(?!\w)"
+)
+# Capitalised words are names too, in questions about code that hold no plainer one.
+_CAPITALS = re.compile(r"(?<=\s)[A-Z]\w{2,}")
 _DERIVED = re.compile(
-    r"\b(?:derive[sd]?|deriving|inherit(?:s|ed|ing)?|subclass(?:es|ed)?|extend(?:s|ed|ing)?"
-    r"|implement(?:s|ed|ing)?|child classes)\b",
+    r"\b(?:derives?|derived|deriving|inherits?|inherited|inheriting|subclass\w*|extends?|extending"
+    r"|(?:class|type)e?s\s+(?:that\s+)?implement\w*)\b",
     re.IGNORECASE,
 )
 _MOST_NAMES = 3
+_KEYWORDS = "class|struct|interface|trait|enum"
+_DEFINED = rf"(?:(?:async\s+)?def|func|function|fn|const|let|var|type|{_KEYWORDS})"
 
 
 class Find:
-    """Search for words of the question; in code also for the names that it holds."""
+    """Search for words of the question; in code, look first where its names are defined."""
 
     kind: ClassVar[Kind] = "find"
 
@@ -34,34 +41,39 @@ class Find:
 
     def plan(self, scene: Scene, filled: Mapping[str, Any]) -> Plan:
         """Search, and for code look at every line with a name."""
-        words = " ".join(str(filled.get("words", "")).split())
-        queries = [words] if words and words.casefold() != scene.question.casefold() else []
-        queries.append(scene.question)
-        asked = queries[0] if len(queries) == 1 else queries
-        lines = [f"print(search({asked!r}, k=4))"]
-        if scene.layout.kind == "code":
-            lines = [*_in_code(scene.question), *lines]
-        return Plan("find", filled, "\n".join(lines))
+        # Words that the question does not have are guesses at the answer.
+        words = " ".join(
+            word
+            for word in text(filled.get("words")).split()
+            if mentions(scene.question, word.strip(",.;:!?"))
+        )
+        names = _names(scene.question) if scene.layout.kind == "code" else []
+        if names:
+            program = _in_code(names, derived=_DERIVED.search(scene.question) is not None)
+        else:
+            asked = [words, scene.asked] if words else scene.asked
+            program = [f"print(search({asked!r}, k=4))"]
+        return Plan("find", filled, "\n".join(program))
 
 
-def _in_code(question: str) -> list[str]:
-    names = [found for match in _IDENTIFIER.findall(question) if (found := match[0] or match[1])]
-    names = [one for name in names if _NAME.match(one := name.rpartition(".")[2])]
-    derived = _DERIVED.search(question)
-    lines = []
-    for name in list(dict.fromkeys(names))[:_MOST_NAMES]:
+def _names(question: str) -> list[str]:
+    found = [one or other for one, other in _IDENTIFIER.findall(question)]
+    found = found or _CAPITALS.findall(question)
+    # Of `Cache.size` both parts are names.
+    parts = [part for name in found for part in name.split(".") if part]
+    return list(dict.fromkeys(parts))[:_MOST_NAMES]
+
+
+def _in_code(names: list[str], *, derived: bool) -> list[str]:
+    lines = ["found = 0"]
+    for name in names:
         escaped = re.escape(name)
         if derived:
-            pattern = rf"^\s*(?:class|struct|interface)\s+\w+.*\b{escaped}\b"
-            lines.append(f"print(grep({_raw(pattern)}, k=60))")
+            pattern = rf"^\s*(?:{_KEYWORDS})\s+\w+.*[^\w.]{escaped}\b"
+            lines.append(f'hits = grep(r"{pattern}", k=60)')
         else:
-            lines.append(f"print(grep({_raw(rf'{_DEFINES}{escaped}{_AS}')}, k=4, flags=0))")
+            pattern = rf"^\s*(?:{_DEFINED}\s+{escaped}\b|{escaped}\s*[:=])"
+            lines.append(f'hits = grep(r"{pattern}", k=4, flags=0)')
+        lines.append("found += len(hits); print(hits)")
+    lines.append(f"print(search({' '.join(names)!r}, k=2 if found else 5))")
     return lines
-
-
-_DEFINES = r"^\s*(?:(?:async\s+)?def|class|func|function|struct|interface|const|let|var)?\s*"
-_AS = r"\s*(?:[:=(]|$)"
-
-
-def _raw(pattern: str) -> str:
-    return f'r"{pattern}"'

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from outcore.engine.plans.plan import TEXT, Kind, Plan, objects
+from outcore.engine.plans.plan import TEXT, Kind, Plan, objects, text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,7 +24,7 @@ class Gather:
 
     def plan(self, scene: Scene, filled: Mapping[str, Any]) -> Plan:
         """One entry for each record, or the distinct entries of all slices."""
-        task = " ".join(str(filled.get("task", "")).split()) or scene.question
+        task = text(filled.get("task")) or scene.question
         if filled.get("each") == "record" and scene.fields:
             lines = [
                 f"entries = llm_map(records, {task!r})",
@@ -57,7 +57,7 @@ class Summarize:
 
     def plan(self, scene: Scene, filled: Mapping[str, Any]) -> Plan:
         """A program that goes on until one call holds all summaries."""
-        about = " ".join(str(filled.get("about", "")).split())
+        about = text(filled.get("about"))
         task = "Summarize this in a few sentences" + (
             f", with regard to: {about}." if about else "."
         )

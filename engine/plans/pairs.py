@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from outcore.engine.plans.conditions import conditions, timings
 from outcore.engine.plans.labelling import Labelling
-from outcore.engine.plans.plan import TEXT, TEXTS, Kind, NoPlan, Plan, objects
+from outcore.engine.plans.plan import TEXT, TEXTS, Kind, NoPlan, Plan, objects, text, texts
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -16,7 +16,14 @@ if TYPE_CHECKING:
     from outcore.engine.plans.scene import Scene
     from outcore.kernel_sandbox.inside.layout import Field
 
-_APART = re.compile(r"\b(?:the other|another|the second|the first)\b", re.IGNORECASE)
+# Where the conditions of a pair begin, and where those of its other member do.
+_WHERE = re.compile(
+    r"\b(?:where|such that|so that|in which|of which|who|that|with|whose)\b", re.IGNORECASE
+)
+_OTHER = re.compile(
+    r"[,;]?\s*\b(?:and|while|whereas|but|plus)?\s*(?:the other|another|the second)\b", re.IGNORECASE
+)
+_SENTENCE = re.compile(r"[.?!](?:\s|$)")
 
 
 class Pairs:
@@ -25,9 +32,12 @@ class Pairs:
     kind: ClassVar[Kind] = "pairs"
 
     def schema(self, scene: Scene) -> dict[str, Any]:
-        """Whose pairs, and the words that say what each of the two must have."""
-        fields = {"enum": [field.name for field in scene.fields]} if scene.fields else TEXT
-        return objects(member=fields, labels=TEXTS, one=TEXT, other=TEXT)
+        """Whose pairs, the words that say what each of the two must have, unlisted labels."""
+        fields = [field.name for field in scene.fields if field.type != "date"]
+        member = {"enum": fields} if fields else TEXT
+        if scene.about_labels:
+            return objects(member=member, one=TEXT, other=TEXT)
+        return objects(member=member, labels=TEXTS, one=TEXT, other=TEXT)
 
     def plan(self, scene: Scene, filled: Mapping[str, Any]) -> Plan:
         """The program that pairs.
@@ -35,27 +45,24 @@ class Pairs:
         Raises:
             NoPlan: there are no records, no field to group by, or no condition was found.
         """
-        member = scene.field(str(filled.get("member", "")))
+        member = scene.field(text(filled.get("member")))
         if member is None:
             raise NoPlan("no field says whose pairs are asked for")
-        labels = tuple(str(one) for one in filled.get("labels", ()) if scene.says(str(one)))
-        labelling = Labelling.of(scene, labels, ())
+        labelling = Labelling.of(scene, texts(filled.get("labels")))
         if labelling is None or labelling.field is member:
             raise NoPlan("no labels were found to judge by")
-        known = labelling.labels or labelling.field.values
-        spans = [str(filled.get(side, "")) for side in ("one", "other")]
-        # What does not stand in the question is no copy of it.
-        spans = [
-            span if " ".join(span.split()) in " ".join(scene.asked.split()) else ""
-            for span in spans
-        ]
-        sides = [conditions(span, known) for span in spans]
-        if not any(sides):
-            sides = [conditions(scene.asked, known)] * 2
-        if not _APART.search(scene.question):
-            # Whatever was copied for either is asked of both.
-            both = tuple(dict.fromkeys((*sides[0], *sides[1])))
-            sides = [both, both]
+        known = labelling.known
+        halves = _halves(scene.asked)
+        if len(halves) == 2:
+            copied = [text(filled.get(side)) for side in ("one", "other")]
+            whole = " ".join(scene.asked.split())
+            # What does not stand in the question is no copy of it.
+            sides = [
+                (conditions(span, known) if span in whole else ()) or conditions(half, known)
+                for span, half in zip(copied, halves, strict=True)
+            ]
+        else:
+            sides = [conditions(halves[0], known)] * 2
         one, other = (side or sides[0] or sides[1] for side in sides)
         if not one:
             raise NoPlan("no condition was found")
@@ -85,3 +92,13 @@ def _test(
     joined = " and ".join(tests) if len(tests) == 1 else "\n        and ".join(tests)
     body = joined if len(tests) == 1 else f"(\n        {joined}\n    )"
     return f"def {name}(g):\n    return {body}"
+
+
+def _halves(asked: str) -> list[str]:
+    """The words that say what one member has to have, and the other, if that is another thing."""
+    begins = _WHERE.search(asked)
+    words = asked[begins.end() :] if begins else asked
+    ends = _SENTENCE.search(words)
+    words = words[: ends.start()] if ends else words
+    apart = _OTHER.search(words)
+    return [words[: apart.start()], words[apart.end() :]] if apart else [words]

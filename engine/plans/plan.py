@@ -66,6 +66,11 @@ def texts(value: Any) -> tuple[str, ...]:
     return tuple(dict.fromkeys(one for one in found if one))
 
 
+def text(value: Any) -> str:
+    """A text that a model wrote, in one line; empty where it is none."""
+    return " ".join(value.split()) if isinstance(value, str) else ""
+
+
 def objects(**properties: Any) -> dict[str, Any]:
     """JSON schema of an object that has all of these fields and no other."""
     return {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import tomllib
 from functools import cache
 from pathlib import Path
@@ -16,6 +17,7 @@ from outcore.engine.plans.gather import Gather, Summarize
 from outcore.engine.plans.pairs import Pairs
 from outcore.engine.plans.plan import NoPlan
 from outcore.engine.profile import fill
+from outcore.errors import BadReply
 from outcore.models.engine import Priority, Request
 from outcore.models.typed import Shape
 
@@ -31,6 +33,16 @@ _MAKERS: dict[Kind, Maker] = {
 }
 _KINDS = tuple(_MAKERS)
 _TOKENS = 250
+# Words of questions that only counting records answers.
+_COUNTS = re.compile(
+    r"\b(?:how (?:many|often|frequent\w*)|the number of|percentage|proportion|majority"
+    r"|(?:most|least|more|less|fewer|equally|same|single most)\s+(?:\w+ly\s+)?"
+    r"(?:often|common\w*|frequen\w*|numerous|prevalent)|outnumber\w*)\b",
+    re.IGNORECASE,
+)
+_PAIRS = re.compile(
+    r"\b(?:pairs?|couples?|combinations?|(?:any|every|each|all) two)\b", re.IGNORECASE
+)
 
 
 class Planner:
@@ -60,12 +72,19 @@ class Planner:
             return _MAKERS["find"].plan(scene, {})
 
     async def _kind(self, scene: Scene) -> Kind:
+        kinds = offered(scene)
+        if len(kinds) == 1:
+            return kinds[0]
         prompt = self._prompt("kinds", scene)
         request = Request(prompt, 1, priority=Priority.ROOT)
-        cast = await asyncio.to_thread(ballot, self._root, request, _KINDS, scores=False)
+        cast = await asyncio.to_thread(ballot, self._root, request, kinds, scores=False)
         votes = [await self._generate(one) for one in cast.requests]
-        label, _ = cast.decide(votes)
-        return next(kind for kind in _KINDS if kind == label)
+        try:
+            label, _ = cast.decide(votes)
+        except BadReply:
+            # A server that holds its model to no choice.
+            return "find"
+        return next(kind for kind in kinds if kind == label)
 
     async def _filled(self, scene: Scene, kind: Kind) -> dict[str, Any]:
         shape = Shape(schema=json.dumps(_MAKERS[kind].schema(scene)))
@@ -74,7 +93,7 @@ class Planner:
         reply = await self._generate(Request(prompt, _TOKENS, shape=shape, priority=Priority.ROOT))
         try:
             filled = json.loads(reply.text)
-        except ValueError:
+        except (ValueError, RecursionError):
             # Cut off at its longest.
             return {}
         return filled if isinstance(filled, dict) else {}
@@ -82,8 +101,28 @@ class Planner:
     def _prompt(self, name: str, scene: Scene) -> Any:
         told = _prompts()[name]
         fields = ", ".join(f"{field.name} ({field.type})" for field in scene.fields) or "none"
-        asked = fill(told["ask"], card=scene.card, question=scene.asked, fields=fields)
+        *kinds, last = offered(scene)
+        asked = fill(
+            told["ask"],
+            card=scene.card,
+            question=scene.asked,
+            fields=fields,
+            kinds=f"{', '.join(kinds)} or {last}",
+        )
         return self._root.dialogue(told["system"].strip()).ask(asked)
+
+
+def offered(scene: Scene) -> tuple[Kind, ...]:
+    """The kinds that a question can be of, by its words and by what the context has."""
+    records = bool(scene.fields)
+    counts = scene.countable and _COUNTS.search(scene.question) is not None
+    paired = records and _PAIRS.search(scene.question) is not None
+    if counts and not paired:
+        return ("count",)
+    kinds = [kind for kind in _KINDS if records or kind not in ("count", "pairs")]
+    if not paired:
+        kinds = [kind for kind in kinds if kind != "pairs"]
+    return tuple(kinds)
 
 
 @cache

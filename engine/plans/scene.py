@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from outcore.engine.plans.wording import Listing, listings, mentions
+from outcore.engine.plans.wording import listings, mentions
 from outcore.kernel_sandbox.inside.shapes import parser
 
 if TYPE_CHECKING:
@@ -15,6 +16,16 @@ if TYPE_CHECKING:
 
 _PLACES = 40
 _LINE = 4_000
+# What calls a list one of labels, where it stands shortly before it.
+_CALLED = re.compile(
+    r"\b(?:labels?|labell?ed|categor\w+|class(?:es|ified)?|types?|kinds?|topics?|tags?|sentiments?"
+    r"|emotions?|intents?|genres?)\b",
+    re.IGNORECASE,
+)
+_SHORTLY = 80
+# A question that is about labels without naming one.
+_ABOUT_LABELS = re.compile(r"\b(?:labels?|categor(?:y|ies)|class(?:es)?)\b", re.IGNORECASE)
+_LONG_LIST = 3
 
 
 @dataclass(frozen=True)
@@ -50,16 +61,53 @@ class Scene:
         return max(texts, key=lambda field: len(field.sample), default=None)
 
     @cached_property
-    def listings(self) -> tuple[Listing, ...]:
-        """Things that the preamble or the question lists, such as labels; the preamble's first."""
-        return (*listings(self.layout.preamble), *listings(self.question))
+    def labels(self) -> tuple[str, ...]:
+        """The labels that the preamble or the question lists; none where neither does."""
+        best: tuple[str, ...] = ()
+        most = 0
+        for text in (self.layout.preamble, self.question):
+            for one in listings(text):
+                rest = text[: one.start] + text[one.end :]
+                elsewhere = rest if text is self.question else f"{rest}\n{self.question}"
+                named = sum(bool(mentions(elsewhere, item)) for item in one.items)
+                called = _CALLED.search(text[max(0, one.start - _SHORTLY) : one.start])
+                rank = 2 * bool(called) + min(2, named) + (text is self.layout.preamble)
+                if rank > most and (called or named):
+                    best, most = one.items, rank
+        return best
+
+    @cached_property
+    def named(self) -> tuple[str, ...]:
+        """The labels that the question names, in the order in which it does."""
+        text = self.question
+        for one in sorted(listings(text), key=lambda one: one.start, reverse=True):
+            if len(one.items) > 1 and set(one.items) == set(self.labels):
+                text = text[: one.start] + text[one.end :]
+        places = {label: mentions(text, label) for label in self.labels}
+        found = [label for label in self.labels if places[label]]
+        return tuple(sorted(found, key=lambda label: places[label][0]))
+
+    @property
+    def about_labels(self) -> bool:
+        """Whether the question is about the labels that are listed."""
+        return bool(self.labels) and bool(self.named or _ABOUT_LABELS.search(self.question))
+
+    @property
+    def countable(self) -> bool:
+        """Whether the records have labels, or fields that the question names, to count by."""
+        named = (
+            field
+            for field in self.fields
+            if field.type not in ("text", "date") and mentions(self.question, field.name)
+        )
+        return bool(self.fields) and (self.about_labels or any(named))
 
     @cached_property
     def asked(self) -> str:
         """The question with its long lists left out, so that nobody copies them."""
         text = self.question
         for listing in sorted(listings(text), key=lambda one: one.start, reverse=True):
-            if len(listing.items) > 3:
+            if len(listing.items) > _LONG_LIST:
                 text = f"{text[: listing.start]}[...]{text[listing.end :]}"
         return text
 
@@ -81,6 +129,9 @@ class Scene:
             return None
         parse = parser(self.layout.shape)
         wanted = value.strip().casefold()
+        for field in self.fields:
+            if any(one.casefold() == wanted for one in field.values):
+                return field
         for place in self.corpus.find_all(value.strip(), _PLACES):
             found = parse(self._line(place.document, place.offset))
             for name, held in (found or {}).items():

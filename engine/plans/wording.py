@@ -13,24 +13,51 @@ _LONGEST_ITEM = 60
 _QUOTED = re.compile(r"'([^'\n]{1,60})'|\"([^\"\n]{1,60})\"|\u201c([^\u201d\n]{1,60})\u201d")
 _BETWEEN = re.compile(r"[\s,;/]*(?:\b(?:and|or|und)\b)?[\s,;]*")
 # What stands after a colon, up to the end of the sentence.
-_AFTER_COLON = re.compile(r":\s*([^:.\n?!]+(?:,[^:.\n?!]+)+)")
+_AFTER_COLON = re.compile(r"(?<!\d):(?!\d)\s*([^:.\n?!]+(?:,[^:.\n?!]+)+)")
 _COMMA = re.compile(r",\s*(?:(?:and|or)\s+)?")
 _LAST = re.compile(r"\s+(?:and|or)\s+")
-_WORDS = {
+_BRACKETS = re.compile(r"[(\[]([^()\[\]\n]+(?:[,|][^()\[\]\n]+)+)[)\]]")
+_BAR = re.compile(r"(?<=[:\s])[^|:.\n]+(?:\|[^|:.\n]+)+")
+_OF = re.compile(
+    r"\b(?:of|from|between|among|either)\s+"
+    r"((?:[\w-]+(?: [\w-]+){0,3},\s*)+[\w-]+(?: [\w-]+){0,7})(?![\w' -])"
+)
+_BULLETS = re.compile(r"(?:^[ \t]*(?:[-*\u2022]|\d{1,2}[.)])[ \t]+\S.*\n?){2,}", re.MULTILINE)
+_BULLET = re.compile(r"^[ \t]*(?:[-*\u2022]|\d{1,2}[.)])[ \t]+(\S[^:\n]*)", re.MULTILINE)
+_NUMBERS = [
+    "zero",
+    "one",
+    "two",
+    "three",
+    "four",
+    "five",
+    "six",
+    "seven",
+    "eight",
+    "nine",
+    "ten",
+    "eleven",
+    "twelve",
+    "thirteen",
+    "fourteen",
+    "fifteen",
+    "sixteen",
+    "seventeen",
+    "eighteen",
+    "nineteen",
+    "twenty",
+]
+# `several` and its kin say no number; more than one is what all of them mean.
+_WORDS = {word: number for number, word in enumerate(_NUMBERS)} | {
     "no": 0,
+    "none": 0,
     "a": 1,
     "an": 1,
-    "one": 1,
-    "two": 2,
-    "three": 3,
-    "four": 4,
-    "five": 5,
-    "six": 6,
-    "seven": 7,
-    "eight": 8,
-    "nine": 9,
-    "ten": 10,
+    "several": 2,
+    "multiple": 2,
 }
+# A number as `number_of` reads it.
+NUMBER = rf"\d[\d,]*|{'|'.join(_WORDS)}"
 MONTHS = (
     "January",
     "February",
@@ -68,8 +95,13 @@ class Listing:
 
 
 def listings(text: str) -> tuple[Listing, ...]:
-    """The lists in a text: things in quotes side by side, or with commas after a colon."""
-    found = sorted((*_quoted(text), *_plain(text)), key=lambda one: one.start)
+    """The lists in a text.
+
+    Things in quotes side by side; after a colon, in brackets or after `of` and its kin, with
+    commas between them; with bars between them; in lines with a bullet or a number each.
+    """
+    every = (*_quoted(text), *_plain(text), *_bulleted(text))
+    found = sorted(every, key=lambda one: (one.start, -one.end))
     kept: list[Listing] = []
     for one in found:
         if not kept or one.start >= kept[-1].end:
@@ -94,10 +126,20 @@ def _run(run: list[re.Match[str]]) -> Iterator[Listing]:
 
 
 def _plain(text: str) -> Iterator[Listing]:
-    for match in _AFTER_COLON.finditer(text):
-        items = tuple(part.strip(" \t'\"") for part in _parts(match[1]) if part.strip())
-        if len(items) > 1 and all(0 < len(item) <= _LONGEST_ITEM for item in items):
-            yield Listing(items, match.start(1), match.end(1))
+    for pattern in (_AFTER_COLON, _BRACKETS, _OF, _BAR):
+        for match in pattern.finditer(text):
+            listed = match[pattern.groups]
+            parts = listed.split("|") if "|" in listed else _parts(listed)
+            items = tuple(part.strip(" \t'\"") for part in parts if part.strip())
+            if len(items) > 1 and all(0 < len(item) <= _LONGEST_ITEM for item in items):
+                yield Listing(items, match.start(pattern.groups), match.end(pattern.groups))
+
+
+def _bulleted(text: str) -> Iterator[Listing]:
+    for block in _BULLETS.finditer(text):
+        items = tuple(one[1].strip(" \t\r.;,'\"*`") for one in _BULLET.finditer(block[0]))
+        if all(0 < len(item) <= _LONGEST_ITEM for item in items):
+            yield Listing(items, block.start(), block.end())
 
 
 def _parts(listed: str) -> list[str]:
@@ -131,6 +173,6 @@ def month_of(text: str) -> int | None:
 
 
 def number_of(word: str) -> int | None:
-    """A number in digits, or as a word up to ten."""
+    """A number in digits, or as a word up to twenty."""
     plain = word.strip().replace(",", "").casefold()
-    return int(plain) if plain.isdigit() else _WORDS.get(plain)
+    return int(plain) if plain.isdecimal() else _WORDS.get(plain)

@@ -30,10 +30,20 @@ class Text(str):
 
 
 class Answer(dict[str, Any]):
-    """The answer so far: `answer["content"]`, and `answer["ready"] = True` to end the run."""
+    """The answer so far: `answer["content"]`, and `answer["ready"] = True` to end the run.
+
+    Attributes:
+        touched: whether a cell has set any of it since it was last sent.
+    """
+
+    touched = False
 
     def __init__(self, content: Any = "", ready: Any = False) -> None:
         super().__init__(content=content, ready=ready)
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        super().__setitem__(key, value)
+        self.touched = True
 
 
 class Desk:
@@ -69,8 +79,10 @@ class Desk:
         return self._last
 
     def deliver(self) -> None:
-        """Send the answer if it has changed since it was last sent."""
-        if self._state() != self._sent:
+        """Send the answer if it has changed since it was last sent, or was said again."""
+        found = self._names.get("answer")
+        again = isinstance(found, Answer) and found.touched and bool(found.get("ready"))
+        if again or self._state() != self._sent:
             self._send()
 
     def _state(self) -> tuple[Any, ...]:
@@ -83,6 +95,8 @@ class Desk:
             "answer", {"content": state[0], "ready": state[1], "quotes": list(state[2])}
         )
         self._sent = state
+        if isinstance(found := self._names.get("answer"), Answer):
+            found.touched = False
         return reply if isinstance(reply, Mapping) else {}
 
     def done(self, value: Any = None, quotes: Any = (), **more: Any) -> list[str]:

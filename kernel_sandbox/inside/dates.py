@@ -128,6 +128,17 @@ def as_date(text: Any, day_first: bool | None = None) -> date | None:
     return (_known if len(written) <= _SHORT else _first)(written, day_first)
 
 
+def dates_in(text: str) -> list[tuple[int, int, date]]:
+    """Every date that stands in `text`: where it begins and ends, and which day it is."""
+    found: list[tuple[int, int, date]] = []
+    for form, read in _FORMS:
+        for match in form.finditer(text):
+            day = read(match, None)
+            if day is not None and all(match.end() <= a or b <= match.start() for a, b, _ in found):
+                found.append((match.start(), match.end(), day))
+    return sorted(found)
+
+
 def is_date(text: str) -> bool:
     """Whether the text is a date and nothing else, and more than digits."""
     bare = text.strip().strip("[]()\"'")

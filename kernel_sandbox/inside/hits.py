@@ -22,6 +22,7 @@ class Part(str):
         match: what matched, for a hit; else "".
         score: how well it fits the query, for a hit of `search`; else 0.
         line: number of the line where the match or the text begins, in code; else 0.
+        scope: the class and function that it stands in, in code; else "".
 
     The fields are there as keys too: `part["text"]`, `part["document"]`, `part["offset"]`.
     """
@@ -32,6 +33,7 @@ class Part(str):
     match: str
     score: float
     line: int
+    scope: str
     _shown: str | None
 
     def __new__(
@@ -44,6 +46,7 @@ class Part(str):
         score: float = 0.0,
         shown: str | None = None,
         line: int = 0,
+        scope: str = "",
     ) -> Part:
         """Mark `text` with where it stands."""
         part = super().__new__(cls, text)
@@ -53,6 +56,7 @@ class Part(str):
         part.match = match
         part.score = score
         part.line = line
+        part.scope = scope
         part._shown = shown
         return part
 
@@ -70,7 +74,7 @@ class Part(str):
     def place(self) -> str:
         """Where it stands, in words."""
         where = f"document {self.document}" if isinstance(self.document, int) else self.document
-        return f"{where} @ {self.offset}"
+        return f"{where} @ {self.offset}" + (f", in {self.scope}" if self.scope else "")
 
     def __getitem__(self, key: Any) -> str | Any:
         if isinstance(key, str):
@@ -92,10 +96,10 @@ class Part(str):
 
     def __reduce__(self) -> tuple[Any, ...]:
         fields = (self.document, self.start, self.offset, self.match, self.score, self._shown)
-        return Part, (self.text, *fields, self.line)
+        return Part, (self.text, *fields, self.line, self.scope)
 
 
-_FIELDS = ("document", "offset", "start", "text", "match", "score", "line")
+_FIELDS = ("document", "offset", "start", "text", "match", "score", "line", "scope")
 
 
 class Hits(list[Part]):

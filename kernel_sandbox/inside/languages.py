@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from .staged import Name
+    from .text import Text
 
 _EXTENSIONS = frozenset(
     re.findall(
@@ -44,6 +45,14 @@ _DEFINED = re.compile(
     re.MULTILINE,
 )
 _ASSIGNED = 2
+# A line that others stand inside of, further to the right.
+_SCOPE = re.compile(
+    rf"\s*{_MODIFIER}(class|struct|interface|trait|impl|module|namespace|enum|def|fn|func|function|fun)"
+    r"\s+(?:\([^)\n]*\)\s*)?([A-Za-z_$][\w$]*)"
+)
+_CLOSING = tuple(")]}")
+# How far back it is looked for.
+_SCOPE_CHARS = 200_000
 _NO_NAMES = frozenset(
     re.findall(
         r"\S+",
@@ -84,3 +93,29 @@ def definitions(text: str) -> Iterator[Definition]:
         name = found.group(group)
         if name not in _NO_NAMES:
             yield Definition(name, *found.span(group), group != _ASSIGNED)
+
+
+def scope(text: str | Text, at: int) -> str:
+    """What the line at character `at` of source code stands in, by indentation.
+
+    `class Cache, def get`; empty where it stands in nothing.
+    """
+    start = max(0, at - _SCOPE_CHARS)
+    lines = str(text[start:at]).split("\n")
+    end = str(text[at : at + _SCOPE_CHARS]).partition("\n")[0]
+    depth = _depth(lines.pop() + end)
+    found: list[str] = []
+    for line in reversed(lines):
+        if not depth:
+            break
+        if not line.strip() or _depth(line) >= depth or line.lstrip().startswith(_CLOSING):
+            continue
+        depth = _depth(line)
+        if match := _SCOPE.match(line):
+            found.append(f"{match[1]} {match[2]}")
+    return ", ".join(reversed(found))
+
+
+def _depth(line: str) -> int:
+    expanded = line.expandtabs()
+    return len(expanded) - len(expanded.lstrip())

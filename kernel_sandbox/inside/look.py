@@ -12,7 +12,7 @@ from .excerpts import Mark, excerpt, numbered
 from .forgiving import COUNTS, Given, is_count, unslashed
 from .grep import Pattern, compile_pattern, matches
 from .hits import Hits, Part
-from .languages import is_code
+from .languages import is_code, scope
 from .slices import Slices
 from .sources import Source, sources
 from .text import Text
@@ -207,7 +207,10 @@ def _part(source: Source, low: int, high: int, around: int | None) -> Part:
     if not code and around is None:
         shown = excerpt(held, [mark], _LINE_SHOWN)
     offset = source.offset
-    return Part(held, source.document, offset + start, offset + low, match, 0.0, shown, line)
+    within = scope(text, low) if code else ""
+    return Part(
+        held, source.document, offset + start, offset + low, match, 0.0, shown, line, within
+    )
 
 
 def _lines(text: str | Text, low: int, high: int) -> tuple[int, int]:

@@ -84,6 +84,7 @@ def _part(passage: Mapping[str, Any]) -> Part:
         score=passage["score"],
         shown=numbered(text, marks, line) if line else excerpt(text, marks),
         line=line,
+        scope=passage["scope"],
     )
 
 

@@ -41,6 +41,7 @@ class Tally(dict[str, int]):
     t.most(), t.least()           the label (the labels, where several tie)
     t.compare("spam", "ham")      which is more common, and in how many groups
     t.shares("spam")              its share of each group
+    t.leaders("spam")             the groups that have most of it
     t.groups["May"]               the tally of one group
     t.sole                        in how many groups each label alone is the most frequent
 
@@ -127,6 +128,21 @@ class Tally(dict[str, int]):
             first=more[0] if more else None,
         )
 
+    def leaders(self, label: Any, n: int = 5) -> Told:
+        """The groups that have most of a label, with their counts.
+
+        Attributes: .groups, these groups; .counts, how often each has it.
+        """
+        name = self._name(label) or str(label)
+        ranked = sorted(self.groups.items(), key=lambda one: -one[1].count(label))[: int(n)]
+        found = {key: one.count(label) for key, one in ranked}
+        told = ", ".join(f"{_key(key)} {count:,}" for key, count in found.items())
+        return Told(
+            f"groups with the most {name}: {told or 'none'}",
+            groups=list(found),
+            counts=list(found.values()),
+        )
+
     def shares(self, label: Any) -> Told:
         """How common a label is in each group: its count, and its share of the group.
 
@@ -141,14 +157,17 @@ class Tally(dict[str, int]):
         ]
         rows = _shortened(rows, _ROWS)
         most = max(shares, key=shares.__getitem__, default=None)
-        if len(shares) == 2 and most is not None:
-            [low] = shares.keys() - {most}
-            same = shares[most] == shares[low]
-            rows.append(
-                f"{name} is equally common in both"
-                if same
-                else f"{name} is more common {_key(most)} than {_key(low)}"
+        if len(shares) == 2:
+            one, two = shares
+            relation = (
+                "as common"
+                if shares[one] == shares[two]
+                else "more common"
+                if shares[one] > shares[two]
+                else "less common"
             )
+            joint = "as" if relation == "as common" else "than"
+            rows.append(f"{name} is {relation} {_key(one)} {joint} {_key(two)}")
         return Told("\n".join(rows), shares=shares, most=most)
 
     def __repr__(self) -> str:
