@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import ast
 import asyncio
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from outcore.engine.history import History, UserMessage
 from outcore.engine.plans.planner import Planner
-from outcore.engine.reply import Reply, parse_reply
+from outcore.engine.reply import Final, Reply, parse_reply
+from outcore.engine.source_code import idle
 from outcore.errors import PromptTooLong
 from outcore.models.engine import Priority, Request
 
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 # Room for the last turn's answer, kept free in the root's window.
 _LAST_TOKENS = 400
+# How freely a root is sampled that has repeated itself.
+_WARMER = 0.7
 _EMPTY = "Your reply was empty."
 _NO_CODE = "Your reply held no block of code. To answer, call done(answer) in one."
 _REPEATED = "You have run that cell already, and it would print the same. Do another."
@@ -139,7 +142,9 @@ class Root:
         opening = self.profile.opening
         try:
             prompt = aside.ask(UserMessage(self.profile.repair, {"error": fault}), opening)
-            again = await self._generate(prompt, self.profile.reply_tokens)
+            again = await self._generate(
+                prompt, self.profile.reply_tokens, sampled=fault == _REPEATED
+            )
         except (PromptTooLong, TimeoutError):
             return reply
         mended = self._told(opening, again, repair=fault)
@@ -153,7 +158,9 @@ class Root:
     def _told(self, opening: str, generation: Generation, **more: str) -> Reply:
         text = opening + generation.text
         self.trajectory.add("reply", text=text, **more, **_usage(generation))
-        return parse_reply(text)
+        reply = parse_reply(text)
+        said = idle(reply.code) if reply.code is not None else ""
+        return Reply(None, reply.thought, final=Final(said, variable=False)) if said else reply
 
     def _tell_turn(self, message: UserMessage, note: str, *, first: bool) -> None:
         # A later message is the profile's, around the last cell's output and the note.
@@ -164,9 +171,18 @@ class Root:
             told["folded"] = self._history.folded
         self.trajectory.add("turn", number=self.spending.turns, **told)
 
-    async def _generate(self, prompt: Prompt, max_tokens: int, *, last: bool = False) -> Generation:
-        stop = () if last else self.profile.stop
-        request = Request(prompt, max_tokens, stop=stop, priority=Priority.ROOT)
+    async def _generate(
+        self, prompt: Prompt, max_tokens: int, *, last: bool = False, sampled: bool = False
+    ) -> Generation:
+        request = Request(
+            prompt,
+            max_tokens,
+            stop=() if last else self.profile.stop,
+            priority=Priority.ROOT,
+        )
+        if sampled:
+            # Greedy, it would say the same again. With a seed it stays repeatable.
+            request = replace(request, temperature=_WARMER, seed=self.spending.turns)
         return await self._submit(request, last=last)
 
     async def _submit(self, request: Request, *, last: bool = False) -> Generation:

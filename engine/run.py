@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 # Of the last output, what the last turn is shown once more.
 _LAST_CHARS = 2_000
+# A root that has run one cell this often after the first time is not going to do another.
+_MOST_REPEATS = 3
 _NO_CODE = "Your reply held no code block. Write one block of Python, or call done(answer) in one."
 
 
@@ -79,6 +81,7 @@ class Run:
     _guard: Guard = field(init=False)
     _root: Root = field(init=False)
     _last_cell: str = field(default="", init=False)
+    _repeats: int = field(default=0, init=False)
 
     async def answer(self) -> Outcome:
         """Take turns until the root answers or the budget ends.
@@ -123,6 +126,8 @@ class Run:
                 if finished:
                     return Outcome(self.desk.draft, None)
             message = self._after(shown)
+            if self._repeats >= _MOST_REPEATS:
+                return await self._last_turn(shown, "the root ran the same cell again and again")
         return await self._last_turn(shown, f"the run has spent {spent}")
 
     def _after(self, shown: _Shown) -> UserMessage:
@@ -161,7 +166,8 @@ class Run:
             notes.append(f"{result.error}.")
         if extra_blocks:
             notes.append("Only the first code block was run; write one block a reply.")
-        if code == self._last_cell:
+        self._repeats = self._repeats + 1 if code == self._last_cell else 0
+        if self._repeats:
             notes.append("This is the same cell as before, so it told nothing new: do another.")
         self._last_cell = code
         output = result.output.strip() or "(nothing was printed)"

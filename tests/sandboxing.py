@@ -53,7 +53,7 @@ class Host:
             return len(params["text"].split())
         if op == "search":
             found = {"document": "moby", "offset": 4, "score": 1.5, "text": str(params["query"])}
-            return {"passages": [found | {"marks": [], "line": 0}], "note": ""}
+            return {"passages": [found | {"marks": [], "line": 0, "scope": ""}], "note": ""}
         if op != "llm_query":
             raise BudgetExceeded(f"no such call: {op}")
         verb, _, rest = params["prompt"].partition(" ")

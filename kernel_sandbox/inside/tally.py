@@ -9,8 +9,8 @@ from typing import Any
 from .ordering import in_order
 
 _ROWS = 40
-_LABELS = 30
-_ENDS = 5
+_LABELS = 15
+_ENDS = 3
 
 
 class Told(str):
@@ -175,9 +175,12 @@ class Tally(dict[str, int]):
             return f"no labels{self._skipped()}"
         kinds = "1 label" if len(self) == 1 else f"{len(self)} different labels"
         rows = [f"{self.total():,} counted, {kinds}, most common first:{self._skipped()}"]
-        rows += _shortened([f"{label}: {count:,}" for label, count in self.items()], _LABELS)
-        rows.append(f"most common: {self._said(self.most())}")
+        width = len(f"{max(self.values()):,}")
+        # The number stands first: behind a label, it is taken for a part of it.
+        every = [f"{count:>{width},}  {label}" for label, count in self.items()]
+        rows += _shortened(every, _LABELS)
         rows.append(f"least common: {self._said(self.least())}")
+        rows.append(f"most common: {self._said(self.most())}")
         if self.groups:
             rows.append(f"by group ({len(self.groups)} groups):")
             lines = [f"{_key(key)}: {one.line()}" for key, one in self.groups.items()]
@@ -212,7 +215,7 @@ class Tally(dict[str, int]):
 
     def _said(self, told: Told) -> str:
         tie = f"tie of {len(told.labels)}: " if len(told.labels) > 1 else ""
-        return f"{tie}{told} ({told.each:,}{' each' if tie else ''})"
+        return f"{tie}{told}, {told.each:,} times{' each' if tie else ''}"
 
     def _skipped(self) -> str:
         return f" ({self.skipped:,} entries without a label left out)" if self.skipped else ""
