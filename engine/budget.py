@@ -110,6 +110,7 @@ class Spending:
         sub: use of the sub-LM, likewise; its calls are all sub-calls, whoever answered.
         turns: replies of its root.
         asked: sub-calls made by its code, and by that of child runs.
+        guessed: calls that a dry run of its code foresaw and that the code has not made yet.
         started: clock when the run began.
         cell_ends: clock when the cell that runs will be interrupted.
         parent: account of the run whose code started this one.
@@ -121,6 +122,7 @@ class Spending:
     sub: Usage = field(default_factory=Usage)
     turns: int = 0
     asked: int = 0
+    guessed: int = 0
     started: float = field(default_factory=time.monotonic)
     cell_ends: float = math.inf
     parent: Spending | None = None
@@ -191,18 +193,34 @@ class Spending:
         return None
 
     @property
+    def held(self) -> int:
+        """Calls that are guessed and not made yet, those of child runs included."""
+        return self.guessed + sum(child.held for child in self.children)
+
+    @property
     def calls_left(self) -> int:
         """Sub-calls that may still be made."""
         return max(0, min(one.budget.calls - one.asked for one in self._line()))
 
+    @property
+    def guesses_left(self) -> int:
+        """Of these, the ones that nobody has guessed yet."""
+        return max(0, min(one.budget.calls - one.asked - one.held for one in self._line()))
+
     def charge_call(self) -> None:
         """Count a sub-call about to be made.
+
+        What a run beside this one has guessed is kept for it, so that runs side by side don't
+        have more calls answered than all of them may make. Its own guesses, and those of the
+        runs above, keep nothing from a run: code does what it does without a dry run.
 
         Raises:
             BudgetExceeded: the calls, tokens or seconds of the run are spent.
         """
+        own = 0
         for one in self._line():
-            if one.asked >= one.budget.calls:
+            own += one.guessed
+            if one.asked + one.held - own >= one.budget.calls:
                 raise BudgetExceeded(
                     f"{self._named(one)} may make {one.budget.calls:,} sub-calls and has made "
                     "them; answer with what there is"

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+# `in the form`, `use this format`, `Format:`; in which format something is, is a question.
 _ASKED = re.compile(
-    r"\b(?:form|format|template)\b[^'\"\u201c\u2018\n]{0,24}"
+    r"\b(?:(?:in|with|as|to|by|use|using|follow|following)\s+(?:(?!wh)\w+\s+){0,3}?"
+    r"(?:form|format|template)\b|(?:form|format|template)\s*:)[^'\"\u201c\u2018\n]{0,24}"
     r"(?:'([^'\n]{2,120})'|\"([^\"\n]{2,120})\"|[\u201c\u2018]([^\u201d\u2019\n]{2,120})[\u201d\u2019])",
     re.IGNORECASE,
 )
+# What begins a remark behind a choice.
+_APPENDED = tuple(":(,;=-\u2013")
 _LEAD = re.compile(r"([A-Za-z][\w -]{0,30}:)\s*\S")
 # A longer answer is no value to be put behind a lead.
 _LONGEST = 200
@@ -37,11 +45,22 @@ class Form:
         lead = _LEAD.match(text)
         return cls(text, lead[1] if lead else "")
 
-    def applied(self, answer: str) -> str:
-        """The answer with the form's lead before it, where a short one has none."""
+    def applied(self, answer: str, choices: Sequence[str] = ()) -> str:
+        """A short answer in the form: its lead before it, and of a choice nothing but that.
+
+        Args:
+            answer: the answer.
+            choices: what the question gives to choose from; `blue: 57` is then `blue`.
+        """
         plain = answer.strip()
         if not self.lead or not plain or len(plain) > _LONGEST or "\n" in plain:
             return answer
-        if self.lead.casefold() in plain.casefold():
+        if plain.casefold().startswith(self.lead.casefold()):
+            plain = plain[len(self.lead) :].strip()
+        elif self.lead.casefold() in plain.casefold():
             return answer
+        for choice in choices:
+            rest = plain[len(choice) :].lstrip()
+            if plain.casefold().startswith(choice.casefold()) and rest[:1] in _APPENDED:
+                return f"{self.lead} {choice}"
         return f"{self.lead} {plain}"

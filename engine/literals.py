@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 from collections import Counter
 
+from outcore.engine.source_code import tree
+
 
 def typed(code: str) -> bool:
     """Whether a cell gives one answer only, and that a literal.
@@ -12,15 +14,14 @@ def typed(code: str) -> bool:
     A name counts as the literal that is assigned to it, where the cell assigns nothing else to
     it. Of several different literals, code has chosen one.
     """
-    try:
-        tree = ast.parse(code)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        # IPython's own commands are no Python, and whatever they give is no literal.
+    parsed = tree(code)
+    if parsed is None:
+        # Whatever IPython's own commands give is no literal.
         return False
     given: list[ast.expr] = []
     assigned: dict[str, ast.expr] = {}
     stored: Counter[str] = Counter()
-    for node in ast.walk(tree):
+    for node in ast.walk(parsed):
         match node:
             case ast.Call(func=ast.Name(id="done" | "FINAL" | "SUBMIT"), args=[value, *_]):
                 given.append(value)

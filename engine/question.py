@@ -18,6 +18,7 @@ from outcore.engine.desk import Desk, Draft
 from outcore.engine.form import Form
 from outcore.engine.layout import layout_of
 from outcore.engine.plans.scene import Scene
+from outcore.engine.plans.wording import listings
 from outcore.engine.profile import Profile
 from outcore.engine.result import Completion
 from outcore.engine.run import Outcome, Run
@@ -113,9 +114,8 @@ class Question:
         citations = await asyncio.to_thread(
             cite, self.corpus, self.text, draft.content, draft.quotes, shown
         )
-        form = Form.of(self.text)
         completion = Completion(
-            answer=form.applied(draft.content) if form else draft.content,
+            answer=self._formed(draft.content),
             complete=outcome.reason is None,
             citations=citations,
             usage={
@@ -230,6 +230,11 @@ class Question:
         left = self.spending.working_left
         async with self.pool.lend(spec, handler, level=self.level, seconds=left) as kernel:
             yield kernel
+
+    def _formed(self, answer: str) -> str:
+        form = Form.of(self.text)
+        choices = [item for one in listings(self.text) for item in one.items]
+        return form.applied(answer, choices) if form else answer
 
     def _profile(self) -> Profile:
         return Profile.load(self.settings.profile or self.served.profile)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from outcore.engine.history import History, UserMessage
 from outcore.engine.plans.planner import Planner
 from outcore.engine.reply import Final, Reply, parse_reply
-from outcore.engine.source_code import idle
+from outcore.engine.source_code import idle, tree
 from outcore.errors import PromptTooLong
 from outcore.models.engine import Priority, Request
 
@@ -195,10 +195,8 @@ class Root:
 
 def _bare(code: str) -> str:
     """A cell without its comments' and blanks' differences, to tell one that comes again."""
-    try:
-        return ast.dump(ast.parse(code))
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return code.strip()
+    parsed = tree(code)
+    return code.strip() if parsed is None else ast.dump(parsed)
 
 
 def _usage(generation: Generation) -> dict[str, int]:

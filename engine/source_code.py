@@ -54,19 +54,32 @@ def syntax_error(code: str) -> str | None:
     return None
 
 
+def tree(code: str) -> ast.Module | None:
+    """The syntax tree of Python; None for anything else, such as IPython's own commands."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return ast.parse(code)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
+
+
 def idle(code: str) -> str:
     """What stands in a cell that does nothing, such as `Answer: 16`; empty where it does.
 
     A root that means to answer writes so, and Python takes it for a remark on a type.
     """
-    try:
-        tree = ast.parse(code)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
+    parsed = tree(code)
+    if parsed is None or not parsed.body or not all(map(_is_idle, parsed.body)):
         return ""
-    if not tree.body or not all(map(_is_idle, tree.body)):
-        return ""
-    lines = (ast.get_source_segment(code, node) or "" for node in tree.body)
-    return "\n".join(line for line in lines if line)
+    return "\n".join(_said(node, code) for node in parsed.body).strip()
+
+
+def _said(node: ast.stmt, code: str) -> str:
+    match node:
+        case ast.Expr(value=ast.Constant(value=str(text))):
+            return text.strip()
+    return ast.get_source_segment(code, node) or ""
 
 
 def _is_idle(node: ast.stmt) -> bool:
@@ -98,11 +111,8 @@ def _repairs(code: str) -> Iterator[str]:
 
 def is_code(text: str) -> bool:
     """Whether `text` is Python that does something: not prose, a bare value or a lone name."""
-    if syntax_error(text) is not None:
-        return False
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        nodes = list(ast.walk(ast.parse(text)))
+    parsed = tree(text) if syntax_error(text) is None else None
+    nodes = list(ast.walk(parsed)) if parsed is not None else []
     # "Paris (France)" is a call to Python, and prose to anyone else.
     return any(isinstance(node, _DOING) for node in nodes) and not any(
         isinstance(node, ast.Call) and _spaced(node, text) for node in nodes

@@ -51,7 +51,7 @@ class Speculation:
     def __init__(self, spending: Spending) -> None:
         self._spending = spending
         self._guesses: dict[bytes, _Guess] = {}
-        self._open = self._chars = 0
+        self._chars = 0
         self._made: set[bytes] = set()
         self._unknown = 0
 
@@ -62,7 +62,7 @@ class Speculation:
             foreseen: requests with their ways, in program order; None for a call whose prompt
                 hangs on an answer.
         """
-        left = self._spending.calls_left
+        left = self._spending.guesses_left
         started = 0
         for one in foreseen:
             if one is None:
@@ -72,11 +72,11 @@ class Speculation:
             key = way.batcher.identity(request)
             if key is None or key in self._guesses or key in self._made:
                 continue  # a fast engine has answered the first calls before the dry run is over
-            if self._open >= left or self._chars >= _MOST_CHARS:
+            if started >= left or self._chars >= _MOST_CHARS:
                 break
             guess = self._guesses[key] = _Guess(way)
             guess.task = asyncio.create_task(self._answer(guess, key, request))
-            self._open += 1
+            self._spending.guessed += 1
             self._hold(guess.task, request)
             started += 1
             way.usage.speculated += 1
@@ -101,7 +101,7 @@ class Speculation:
             return None
         if not guess.used:
             guess.used = True
-            self._open -= 1
+            self._spending.guessed -= 1
             guess.way.usage.used += 1
         if not guess.task.done():
             guess.way.batcher.urge(key, Priority.SUB_CALL)
@@ -118,7 +118,7 @@ class Speculation:
             guess.way.usage.wasted += not guess.used
             guess.task.cancel()
         self._guesses.clear()
-        self._open = 0
+        self._spending.guessed = 0
         self._made.clear()
         self._unknown = 0
 
@@ -127,7 +127,7 @@ class Speculation:
             if not guess.started and not guess.used:
                 # Another dry run may foresee it again.
                 del self._guesses[key]
-                self._open -= 1
+                self._spending.guessed -= 1
                 guess.way.usage.wasted += 1
                 guess.task.cancel()
 

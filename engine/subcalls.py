@@ -118,7 +118,7 @@ class SubCalls:
         """
         if not isinstance(calls, list):
             raise ConfigError("calls must be a list")
-        cell, left = self._cell, self._spending.calls_left
+        cell, left = self._cell, self._spending.guesses_left
         foreseen: list[tuple[Way, Request] | None] = []
         for params in calls:
             # Making grammars takes time, and the cell may have ended in it.

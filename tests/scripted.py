@@ -120,3 +120,30 @@ class ScriptedEngine:
 
     async def close(self) -> None:
         self.closed = True
+
+
+@dataclass
+class Meeting(ScriptedEngine):
+    """Answers when `together` requests are there, and remembers how many there were at once.
+
+    Requests that are not `meant` are answered at once.
+    """
+
+    together: int = 1
+    meant: Callable[[Request], bool] = lambda _: True
+    here: int = 0
+    peak: int = 0
+    met: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def generate(self, request: Request) -> Generation:
+        if not self.meant(request):
+            return await super().generate(request)
+        self.here += 1
+        self.peak = max(self.peak, self.here)
+        if self.here >= self.together:
+            self.met.set()
+        try:
+            await self.met.wait()
+            return await super().generate(request)
+        finally:
+            self.here -= 1

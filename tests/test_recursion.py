@@ -7,12 +7,11 @@ import os
 import time
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from sandboxing import descendants
-from scripted import ScriptedEngine, giving, said
+from scripted import Meeting, ScriptedEngine, giving, said
 
 from outcore.config import Budget, Settings, home
 from outcore.engine.batcher import Batchers
@@ -32,7 +31,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from outcore.engine.result import Completion
-    from outcore.models.engine import Generation, Request
+    from outcore.models.engine import Request
 
 TOP = "TOP QUESTION"
 CONTEXT = "The lake is deep.\n" * 20
@@ -64,27 +63,6 @@ def played(**runs: Any) -> Callable[[Request], str]:
         return str(said_now)
 
     return reply
-
-
-@dataclass
-class Meeting(ScriptedEngine):
-    """Answers when `together` requests are there, and remembers how many there were at once."""
-
-    together: int = 1
-    here: int = 0
-    peak: int = 0
-    met: asyncio.Event = field(default_factory=asyncio.Event)
-
-    async def generate(self, request: Request) -> Generation:
-        self.here += 1
-        self.peak = max(self.peak, self.here)
-        if self.here >= self.together:
-            self.met.set()
-        try:
-            await self.met.wait()
-            return await super().generate(request)
-        finally:
-            self.here -= 1
 
 
 class Tree:
@@ -345,7 +323,12 @@ async def test_use_rolls_up_and_each_child_keeps_its_own(tmp_path: Path) -> None
         assert run.spending.asked == 5
 
 
-async def test_children_make_no_more_calls_than_the_first_run_may(tmp_path: Path) -> None:
+# A slow sub-LM leaves time for guesses, and those of all children together are bounded too.
+@pytest.mark.parametrize("seconds", [0.0, 0.05], ids=["fast", "slow"])
+async def test_children_make_no_more_calls_than_the_first_run_may(
+    tmp_path: Path, seconds: float
+) -> None:
+    sub = ScriptedEngine(["fine"], name="below", seconds=seconds)
     root = played(
         top=cell(
             "got = rlm_query_batched('ONE', [str(n) for n in range(8)], return_exceptions=True)\n"
@@ -356,7 +339,7 @@ async def test_children_make_no_more_calls_than_the_first_run_may(tmp_path: Path
             "except BudgetExceeded as error:\n    print(error)\ndone(str(made))"
         ),
     )
-    async with tree(tmp_path, root, budget=Budget(calls=30), kernels=3) as run:
+    async with tree(tmp_path, root, sub=sub, budget=Budget(calls=30), kernels=3) as run:
         assert (await run.answer()).answer == "8"
         assert len(run.sub.asked) == 30 - 8
         assert run.spending.asked == 30
@@ -501,6 +484,23 @@ def test_a_hundred_children_share_what_the_parent_has() -> None:
         children[-1].charge_call()
     with pytest.raises(BudgetExceeded, match="this run may make 50"):
         parent.charge_call()
+
+
+def test_guesses_are_kept_from_the_runs_beside_alone() -> None:
+    top = Spending(Budget(calls=8))
+    one, other = top.open_child(), top.open_child()
+    one.guessed = 3
+    assert (top.held, top.calls_left, top.guesses_left, other.guesses_left) == (3, 8, 5, 4)
+    for _ in range(4):
+        other.charge_call()
+    top.guessed = 1
+    assert (top.guesses_left, one.guesses_left) == (0, 0)
+    for _ in range(3):
+        one.charge_call()
+        one.guessed -= 1
+    top.charge_call()
+    with pytest.raises(BudgetExceeded, match="this run may make 8"):
+        top.charge_call()
 
 
 def test_tokens_of_a_child_count_above_it_at_once_and_only_once() -> None:

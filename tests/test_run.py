@@ -7,7 +7,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from scripted import ScriptedEngine, giving, said
+from scripted import Meeting, ScriptedEngine, giving, said
 
 from outcore.config import Budget, Settings
 from outcore.engine.batcher import Batchers
@@ -48,6 +48,7 @@ async def ask(
     tmp_path: Path,
     *replies: Any,
     context: Any = HAYSTACK,
+    engine: ScriptedEngine | None = None,
     sub: Any = ("fine",),
     window: int = 32_768,
     profile: str = "coder",
@@ -59,8 +60,13 @@ async def ask(
     sub_judges: bool = True,
     **settings: Any,
 ) -> Asked:
-    root = ScriptedEngine(replies, window=window, seconds=seconds, digest="root")
-    below = ScriptedEngine(sub, name="below", digest="sub", seconds=sub_seconds)
+    root, below = (
+        one if isinstance(one, ScriptedEngine) else ScriptedEngine(one, **rest)
+        for one, rest in (
+            (engine or replies, {"window": window, "seconds": seconds, "digest": "root"}),
+            (sub, {"name": "below", "seconds": sub_seconds, "digest": "sub"}),
+        )
+    )
     if engines is not None:
         engines.append(below)
     chosen = Settings(direct=settings.pop("direct", "never"), profile=profile, **settings)
@@ -162,7 +168,10 @@ async def test_a_finished_question_asked_again_costs_nothing(tmp_path: Path) -> 
 async def test_a_loop_gives_the_same_answer_with_guesses_and_without(
     tmp_path: Path, speculate: bool
 ) -> None:
-    calls = 40 if speculate else 4
+    calls = 20 if speculate else 4
+    reply = [lambda request: "re " + said(request).rpartition("\n")[2]]
+    # The first call is answered when all that follow are there.
+    below = Meeting(reply, name="below", together=calls if speculate else 1)
     asked = await ask(
         tmp_path,
         cell(
@@ -170,8 +179,7 @@ async def test_a_loop_gives_the_same_answer_with_guesses_and_without(
             f"for n in range({calls}):\n    got.append(llm_query(f'{{n}}?'))\n"
             "done(' '.join(got))"
         ),
-        sub=[lambda request: "re " + said(request).rpartition("\n")[2]],
-        sub_seconds=0.3,
+        sub=below,
         speculate=speculate,
     )
     assert asked.completion.answer == " ".join(f"re {n}?" for n in range(calls))
@@ -219,11 +227,16 @@ async def test_a_loop_of_labels_goes_to_the_judge(tmp_path: Path, speculate: boo
         "found.append(llm_query('Anything else?'))\ndone(' '.join(found))"
     )
 
-    def reply(request: Request) -> str:
-        return "blame" if "Labels: " in said(request) else cell(code)
+    def judges(request: Request) -> bool:
+        return "Labels: " in said(request)
 
+    judge = Meeting(
+        [lambda request: "blame" if judges(request) else cell(code)],
+        meant=judges,
+        together=20 if speculate else 1,
+    )
     asked = await ask(
-        tmp_path, reply, sub_judges=False, speculate=speculate, seconds=0.02, sub=["nothing"]
+        tmp_path, engine=judge, sub_judges=False, speculate=speculate, sub=["nothing"]
     )
     assert asked.completion.answer == " ".join(["blame"] * 20 + ["nothing"])
     assert len(asked.sub.asked) == 1

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 SECONDS = 0.2
 PATIENCE = 5.0
+# The same where a cell has several dry runs, each of which has to be done in time.
+LONG = 1.0
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session", params=["auto", "none"])
@@ -370,6 +372,7 @@ async def test_shared_memory_is_not_written_by_a_dry_run(pair: Pair) -> None:
         "for i in range(5):\n    s.buf[0] += 1\n    print(s.buf[0], llm_query(f'q{i}'))\n"
         "print(s.buf[0])\ns.close()\ns.unlink()\nresource_tracker._resource_tracker._stop()"
     )
+    pair.on.host.patience = PATIENCE
     on = await pair.same(code)
     assert on.host.used == 4
 
@@ -381,6 +384,7 @@ async def test_locks_of_processes_stay_with_the_parent(pair: Pair) -> None:
         "    if a.isdigit() and i == 3:\n        l.acquire()\n        while True: pass\n"
         "print(l.acquire(timeout=1))\ndel l"
     )
+    pair.on.host.patience = PATIENCE
     on = await pair.same(code)
     assert on.host.used == 3
 
@@ -390,6 +394,7 @@ async def test_a_second_loop_over_the_answers_is_foreseen_too(pair: Pair) -> Non
         "found = []\nfor i in range(12):\n    found.append(llm_query(f'q{i}'))\n"
         "for one in found:\n    print(llm_query(f'check {one}'))"
     )
+    pair.on.host.seconds = LONG
     on = await pair.same(code)
     assert on.host.used == 11 + 11
 
@@ -399,6 +404,7 @@ async def test_a_loop_over_one_answer_is_foreseen_from_its_first_call(pair: Pair
         "plan = llm_query('plan ' + ' '.join('abcdefgh'))\nfor step in plan.split():\n"
         "    print(llm_query(f'do {step}'))"
     )
+    pair.on.host.seconds = LONG
     on = await pair.same(code)
     assert on.host.used == 9
 

@@ -26,11 +26,16 @@ _MODIFIER = (
     r"override|virtual|inline|constexpr|const|async|unsafe|extern|pub(?:\([a-z]+\))?|partial|"
     r"data|suspend|local|declare|typedef|readonly)\s+)*"
 )
-_KEYWORD = (
-    r"(?:def|class|struct|enum|union|interface|trait|protocol|object|record|function|func|fun|fn|"
-    r"type|module|namespace|package|macro_rules!|message|service|impl|sub|procedure|"
-    r"let|var|val|defmodule|defp?|#\s*define|CREATE\s+TABLE|create\s+table)"
+# Of what others stand inside of.
+_BLOCK = (
+    r"def|class|struct|enum|union|interface|trait|protocol|object|record|function|func|fun|fn|"
+    r"type|module|namespace|message|service|impl|sub|procedure|defmodule|defp"
 )
+_KEYWORD = (
+    rf"(?:{_BLOCK}|package|macro_rules!|let|var|val|#\s*define|CREATE\s+TABLE|create\s+table)"
+)
+# `[static] type name(`, as in C and Java.
+_TYPED = r"(?:[A-Za-z_][\w:<>,*&\[\]]*[ \t*&]+){1,4}([A-Za-z_~][\w:]*)[ \t]*\("
 # What stands where a name is defined, at the start of a line.
 _DEFINED = re.compile(
     # A keyword and a name; for Go's methods with what they belong to between.
@@ -47,10 +52,12 @@ _DEFINED = re.compile(
 _ASSIGNED = 2
 # A line that others stand inside of, further to the right.
 _SCOPE = re.compile(
-    rf"\s*{_MODIFIER}(class|struct|interface|trait|impl|module|namespace|enum|def|fn|func|function|fun)"
-    r"\s+(?:\([^)\n]*\)\s*)?([A-Za-z_$][\w$]*)"
+    rf"\s*{_MODIFIER}({_BLOCK})(?:<[^>\n]*>)?\s+(?:\([^)\n]*\)\s*|self\.)?([A-Za-z_$][\w$]*)"
 )
-_CLOSING = tuple(")]}")
+_FUNCTION = re.compile(rf"\s*{_TYPED}[^;\n]*$")
+# Brackets on lines of their own, comments, what is for a preprocessor: indented as they like.
+_ASIDE = (")", "]", "}", "{", "#", "//", "/*", "*", "--")
+_LABEL = re.compile(r"\s*(\w+)(?:\s+slots)?\s*:\s*")
 # How far back it is looked for.
 _SCOPE_CHARS = 200_000
 _NO_NAMES = frozenset(
@@ -98,7 +105,8 @@ def definitions(text: str) -> Iterator[Definition]:
 def scope(text: str | Text, at: int) -> str:
     """What the line at character `at` of source code stands in, by indentation.
 
-    `class Cache, def get`; empty where it stands in nothing.
+    `class Cache, def get`, or `class Cache, get()` where no keyword says what it is; empty
+    where it stands in nothing.
     """
     start = max(0, at - _SCOPE_CHARS)
     lines = str(text[start:at]).split("\n")
@@ -108,12 +116,24 @@ def scope(text: str | Text, at: int) -> str:
     for line in reversed(lines):
         if not depth:
             break
-        if not line.strip() or _depth(line) >= depth or line.lstrip().startswith(_CLOSING):
+        if not line.strip() or _depth(line) >= depth or line.lstrip().startswith(_ASIDE):
+            continue
+        if (label := _LABEL.fullmatch(line)) and label[1] not in _NO_NAMES:
             continue
         depth = _depth(line)
-        if match := _SCOPE.match(line):
-            found.append(f"{match[1]} {match[2]}")
+        if name := _opened(line):
+            found.append(name)
     return ", ".join(reversed(found))
+
+
+def _opened(line: str) -> str:
+    """What the lines after this one, further to the right, stand in."""
+    if block := _SCOPE.match(line):
+        return f"{block[1]} {block[2]}"
+    function = _FUNCTION.match(line)
+    if function is None or not _NO_NAMES.isdisjoint((line.split()[0], function[1])):
+        return ""
+    return f"{function[1]}()"
 
 
 def _depth(line: str) -> int:

@@ -175,9 +175,8 @@ class Tally(dict[str, int]):
             return f"no labels{self._skipped()}"
         kinds = "1 label" if len(self) == 1 else f"{len(self)} different labels"
         rows = [f"{self.total():,} counted, {kinds}, most common first:{self._skipped()}"]
-        width = len(f"{max(self.values()):,}")
-        # The number stands first: behind a label, it is taken for a part of it.
-        every = [f"{count:>{width},}  {label}" for label, count in self.items()]
+        # Behind a colon, a number is taken for a part of the label.
+        every = [f"{label} ({_times(count)})" for label, count in self.items()]
         rows += _shortened(every, _LABELS)
         rows.append(f"least common: {self._said(self.least())}")
         rows.append(f"most common: {self._said(self.most())}")
@@ -214,8 +213,11 @@ class Tally(dict[str, int]):
         return Told(", ".join(labels), labels=labels, each=bound)
 
     def _said(self, told: Told) -> str:
+        times = _times(told.each)
+        if len(told.labels) > _ENDS:
+            return f"tie of {len(told.labels)} ({times} each)"
         tie = f"tie of {len(told.labels)}: " if len(told.labels) > 1 else ""
-        return f"{tie}{told}, {told.each:,} times{' each' if tie else ''}"
+        return f"{tie}{told} ({times}{' each' if tie else ''})"
 
     def _skipped(self) -> str:
         return f" ({self.skipped:,} entries without a label left out)" if self.skipped else ""
@@ -286,6 +288,10 @@ def _relation(a: str, b: str, one: int, two: int) -> str:
     if one == two:
         return f"{a} and {b} are equally common"
     return f"{a} is {'more' if one > two else 'less'} common than {b}"
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count:,} times"
 
 
 def _key(key: Any) -> str:
