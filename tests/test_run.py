@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 TEXT = "\n".join(f"Line {n}: nothing happens here." for n in range(400)) + "\n"
 NEEDLE = "The lighthouse keeper of Vardo is called Ingrid Solberg.\n"
 HAYSTACK = TEXT + NEEDLE + TEXT
+QUESTION = "Who keeps the lighthouse of Vardo?"
 
 
 class Asked:
@@ -48,6 +49,7 @@ async def ask(
     tmp_path: Path,
     *replies: Any,
     context: Any = HAYSTACK,
+    question: str = QUESTION,
     engine: ScriptedEngine | None = None,
     sub: Any = ("fine",),
     window: int = 32_768,
@@ -60,21 +62,18 @@ async def ask(
     sub_judges: bool = True,
     **settings: Any,
 ) -> Asked:
-    root, below = (
-        one if isinstance(one, ScriptedEngine) else ScriptedEngine(one, **rest)
-        for one, rest in (
-            (engine or replies, {"window": window, "seconds": seconds, "digest": "root"}),
-            (sub, {"name": "below", "seconds": sub_seconds, "digest": "sub"}),
-        )
-    )
+    root = engine or ScriptedEngine(replies, window=window, seconds=seconds, digest="root")
+    below = sub
+    if not isinstance(below, ScriptedEngine):
+        below = ScriptedEngine(sub, name="below", digest="sub", seconds=sub_seconds)
     if engines is not None:
         engines.append(below)
     chosen = Settings(direct=settings.pop("direct", "never"), profile=profile, **settings)
     corpus = stage(context, tmp_path / "context")
     trajectory = Trajectory(tmp_path / "run")
     served = Served(root, below, profile, sub_judges)
-    question = Question(
-        text="Who keeps the lighthouse of Vardo?",
+    asked = Question(
+        text=question,
         corpus=corpus,
         served=served,
         batchers=Batchers.of(root, below, memory, judge=served.judge),
@@ -85,10 +84,10 @@ async def ask(
         pool=Pool(tmp_path / "pool", chosen.kernels),
     )
     try:
-        return Asked(await question.answer(), root, below)
+        return Asked(await asked.answer(), root, below)
     finally:
         trajectory.close()
-        await question.pool.close()
+        await asked.pool.close()
 
 
 def cell(code: str, language: str = "repl") -> str:

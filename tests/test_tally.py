@@ -19,8 +19,8 @@ def test_counts_are_printed_most_common_first() -> None:
     counts = tally(["tin", "oak", "tin", "elm", " Tin", None, ValueError("x")])
     assert repr(counts) == (
         "5 counted, 3 different labels, most common first: (2 entries without a label left out)\n"
-        "3  tin\n1  oak\n1  elm\n"
-        "least common: tie of 2: oak, elm, 1 time each\nmost common: tin, 3 times"
+        "tin (3 times)\noak (once)\nelm (once)\n"
+        "least common: tie of 2: oak, elm (once each)\nmost common: tin (3 times)"
     )
     assert counts == {"tin": 3, "oak": 1, "elm": 1}
     assert (counts["TIN"], counts.count("oak"), counts["ash"], "Elm" in counts) == (3, 1, 0, True)

@@ -57,7 +57,7 @@ _DATE = (
 _SIDES: tuple[tuple[str, Side], ...] = (
     ("on or after|no earlier than|not before|since|from", ">="),
     ("on or before|no later than|not after|until|till|up to|by", "<="),
-    ("after|later than", ">"),
+    ("after|later than|following", ">"),
     ("before|earlier than|prior to", "<"),
 )
 _ALL = re.compile(
@@ -65,6 +65,9 @@ _ALL = re.compile(
     + "|".join(rf"(?P<s{at}>(?i:{words}))" for at, (words, _) in enumerate(_SIDES))
     + rf")\s+(?:the\s+)?(?P<date>{_DATE})"
 )
+_LEADS = [
+    (re.compile(rf"\b(?:{words})\s+(?:the\s+)?\Z", re.IGNORECASE), side) for words, side in _SIDES
+]
 # Words with which `all` is no longer about the label: `all pairs of users who have a refund`.
 _OTHERS = re.compile(r"\b(?:pairs?|where|who|whose|such|has|have|had)\b", re.IGNORECASE)
 
@@ -133,6 +136,11 @@ def timings(question: str, labels: tuple[str, ...]) -> tuple[Timing, ...]:
             [side] = [side for at, (_, side) in enumerate(_SIDES) if match[f"s{at}"]]
             found.append(Timing(named[-1][2], side, date.isoformat()))
     return tuple(dict.fromkeys(found))
+
+
+def side_of(lead: str) -> Side | None:
+    """How a record's date compares with the date that stands after `lead`; None: not at all."""
+    return next((side for words, side in _LEADS if words.search(lead)), None)
 
 
 def _of_all(match: re.Match[str]) -> bool:

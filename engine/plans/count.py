@@ -23,6 +23,10 @@ _PER = re.compile(
     r"(?:(?:single|calendar|different|of the|first|last)\s+)?(day|date|month|year)s?\b",
     re.IGNORECASE,
 )
+_ENDS = {
+    "least": re.compile(r"\b(?:least|fewest|rarest|lowest|smallest)\b", re.IGNORECASE),
+    "most": re.compile(r"\b(?:most|highest|largest|biggest|top)\b", re.IGNORECASE),
+}
 
 
 class Count:
@@ -66,7 +70,10 @@ class Count:
         lines = [*limits.code(), *labelling.code()]
         lines.append(f"counts = tally(labels, by={by})" if by else "counts = tally(labels)")
         named = labelling.named if len(labelling.named) <= 2 else ()
-        lines += _report(named, grouped=bool(by), split=limits.split, time=time)
+        if labelling.judged or named or by:
+            lines += _report(named, grouped=bool(by), split=limits.split, time=time)
+        else:
+            lines += _ranks(scene.question)
         return Plan("count", filled, "\n".join(lines))
 
 
@@ -89,6 +96,16 @@ def _field(scene: Scene, filled: Mapping[str, Any]) -> Field | None:
     ]
     chosen = scene.field(text(filled.get("per")))
     return chosen if chosen in named else next(iter(named), None)
+
+
+def _ranks(question: str) -> list[str]:
+    """What is printed of the values of a field, which may be many: the ends that are asked for."""
+    lines = [
+        f"print('{end} common:', counts.{end}())"
+        for end, words in _ENDS.items()
+        if words.search(question)
+    ]
+    return [*lines, "print(counts.most_common(3))"] if lines else ["print(counts)"]
 
 
 def _report(

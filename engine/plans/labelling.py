@@ -73,7 +73,7 @@ class Labelling:
 
 
 def _holding(scene: Scene, labels: tuple[str, ...]) -> Field | None:
-    """The field whose values the labels are; without labels, one of whose values are named."""
+    """The field whose values the labels are."""
     for field in scene.fields:
         values = {value.casefold() for value in field.values}
         if labels and values.issuperset(label.casefold() for label in labels):

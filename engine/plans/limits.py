@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from datetime import date
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
+from outcore.engine.plans.conditions import side_of
 from outcore.engine.plans.wording import MONTHS, mentions
 from outcore.kernel_sandbox.inside.dates import dates_in
 
@@ -16,21 +16,51 @@ if TYPE_CHECKING:
     from outcore.engine.plans.scene import Scene
     from outcore.kernel_sandbox.inside.layout import Field
 
-_MONTH = re.compile(rf"\b({'|'.join(MONTHS)})\b(?!\s+\d)")
-_MONTHLY = re.compile(r"(?:\b(?:in|of|during|for|each|every|and|or|to|per|month)|,)\s+\Z")
-_YEAR = re.compile(r"\b(?:in|of|during|for|year|and|or)\s+((?:19|20)\d\d)\b(?!-)")
-_BOTH_SIDES = re.compile(r"\bbefore\b.*\bafter\b|\bafter\b.*\bbefore\b", re.DOTALL | re.IGNORECASE)
-_EARLIER = re.compile(
-    r"\b(?:before|until|till|up to|earlier than|by)\s+(?:the\s+)?\Z", re.IGNORECASE
+_NAMES = "|".join(MONTHS)
+# From one month to another; months with a day or a year are dates.
+_MONTHS = re.compile(
+    rf"\b(?:({_NAMES})\s*(?:to|until|till|through|-|\u2013)\s*({_NAMES})"
+    rf"|between\s+({_NAMES})\s+and\s+({_NAMES}))\b(?!\s+\d)"
 )
-_LATER = re.compile(r"\b(?:after|since|from|later than|following)\s+(?:the\s+)?\Z", re.IGNORECASE)
+_MONTH = re.compile(rf"\b({_NAMES})\b(?!,?\s+\d)")
+_MONTHLY = re.compile(
+    r"(?:\b(?:in|of|during|for|each|every|and|or|per|month)|,)\s+\Z", re.IGNORECASE
+)
+_YEAR = re.compile(r"(?<![\w.,/-])((?:19|20)\d\d)(?![\w/-]|[.,]\d)")
+_YEARLY = re.compile(
+    r"\b(?:in|of|during|for|years?|and|or|to|through|between|from)\s+\Z", re.IGNORECASE
+)
+_BOTH_SIDES = re.compile(r"\bbefore\b.*\bafter\b|\bafter\b.*\bbefore\b", re.DOTALL | re.IGNORECASE)
+_RANGE = re.compile(
+    r"\b(?:between|from|through)\s|\d\s*(?:to|until|till|-|\u2013)\s", re.IGNORECASE
+)
 # A date without a day.
 _WHOLE_MONTH = re.compile(r"[^\d]*\d{4}\Z|\d{4}-\d\d\Z")
 _KEY = re.compile(r"[\w@.-]*\d[\w@.-]*\w")
 _LEAST_KEY = 2
 
-# Where a date stands in a question, and which day it is.
-Span = tuple[int, int, date]
+_DAY_OF, _MONTH_OF, _YEAR_OF = "d.isoformat()", "d.strftime('%Y-%m')", "d.strftime('%Y')"
+
+
+class _Span(NamedTuple):
+    """A time that a question names.
+
+    Attributes:
+        start: where it begins in the question.
+        end: where it ends.
+        of: Python for the same of a record's date `d`.
+        stamp: what that comes to: a day, a month or a year in ISO form.
+    """
+
+    start: int
+    end: int
+    of: str
+    stamp: str
+
+    @property
+    def first(self) -> str:
+        """Its first day."""
+        return f"{self.stamp}-01-01"[: len("2000-01-01")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +86,7 @@ class Limits:
             guessed: values that the root takes for limits; used where a record has them.
             apart: a field whose values limit nothing, as it is the one that is counted.
         """
-        spans = dates_in(scene.question)
+        spans = _spans(scene)
         tests, split = _times(scene, spans) if scene.date_field is not None else ([], None)
         held: dict[str, list[str]] = {}
         for value in (*_keys(scene.question, spans), *_values(scene), *guessed):
@@ -84,55 +114,69 @@ def on(field: Field | None) -> str:
     return f"as_date(r[{field.name!r}]{more})"
 
 
-def _times(scene: Scene, spans: list[Span]) -> tuple[list[str], str | None]:
-    question, tests = scene.question, []
+def _spans(scene: Scene) -> list[_Span]:
+    """The days, the months with a year and the years that a question names, in order."""
+    question, field = scene.question, scene.date_field
+    found = []
+    for start, end, day in dates_in(question, field.day_first if field else None):
+        whole = _WHOLE_MONTH.match(question[start:end].strip())
+        of, stamp = (_MONTH_OF, f"{day:%Y-%m}") if whole else (_DAY_OF, day.isoformat())
+        found.append(_Span(start, end, of, stamp))
+    for match in _YEAR.finditer(question) if field else ():
+        lead = question[: match.start()]
+        apart = all(match.end() <= one.start or one.end <= match.start() for one in found)
+        if apart and (_YEARLY.search(lead) or side_of(lead)):
+            found.append(_Span(match.start(), match.end(), _YEAR_OF, match[1]))
+    return sorted(found)
+
+
+def _times(scene: Scene, spans: list[_Span]) -> tuple[list[str], str | None]:
+    """Tests of a record's date, and the day before and after which to compare."""
+    question = scene.question
     dated = f"(d := {on(scene.date_field)})"
-    whole = [one for one in spans if _WHOLE_MONTH.match(question[one[0] : one[1]].strip())]
-    days = [one for one in spans if one not in whole]
-    months = [
-        MONTHS.index(match[1]) + 1
-        for match in _MONTH.finditer(question)
-        if _MONTHLY.search(question[: match.start()])
-    ]
-    years = [int(match[1]) for match in _YEAR.finditer(question)]
-    years = [year for year in years if not any(str(year) in question[a:b] for a, b, _ in spans)]
+    tests = [f"{dated} and {test}" for test in _in_months(question)]
     split = None
-    if months:
-        tests.append(f"{dated} and d.month in {sorted(set(months))}")
-    if years:
-        tests.append(f"{dated} and d.year in {sorted(set(years))}")
-    stamps = [f"{day:%Y-%m}" for _, _, day in whole]
-    if len(stamps) == 1:
-        tests.append(f"{dated} and d.strftime('%Y-%m') == {stamps[0]!r}")
-    elif stamps:
-        tests.append(f"{dated} and {min(stamps)!r} <= d.strftime('%Y-%m') <= {max(stamps)!r}")
-    if len(days) > 1:
-        stamps = sorted(f"{day:%Y-%m-%d}" for _, _, day in days)
-        if stamps[0] == stamps[-1] and _BOTH_SIDES.search(question):
-            split = stamps[0]
+    for of in (_YEAR_OF, _MONTH_OF, _DAY_OF):
+        named = [one for one in spans if one.of == of]
+        stamps = sorted({one.stamp for one in named})
+        if not stamps:
+            continue
+        low, high = stamps[0], stamps[-1]
+        if low == high and _BOTH_SIDES.search(question):
+            split = named[0].first
+        elif low == high:
+            side = side_of(question[: named[0].start]) or "=="
+            tests.append(f"{dated} and {of} {side} {low!r}")
+        elif of == _YEAR_OF and not _RANGE.search(question[: named[-1].start]):
+            tests.append(f"{dated} and {of} in {stamps}")
         else:
-            tests.append(f"{dated} and {stamps[0]!r} <= d.isoformat() <= {stamps[-1]!r}")
-    elif days:
-        [(start, _, day)] = days
-        stamp, lead = f"{day:%Y-%m-%d}", question[:start]
-        if _BOTH_SIDES.search(question):
-            split = stamp
-        elif _EARLIER.search(lead):
-            tests.append(f"{dated} and d.isoformat() < {stamp!r}")
-        elif _LATER.search(lead):
-            tests.append(f"{dated} and d.isoformat() > {stamp!r}")
-        else:
-            tests.append(f"{dated} and d.isoformat() == {stamp!r}")
+            tests.append(f"{dated} and {low!r} <= {of} <= {high!r}")
     return tests, split
 
 
-def _keys(question: str, spans: list[Span]) -> list[str]:
+def _in_months(question: str) -> list[str]:
+    """Tests of months that are named without a year."""
+    months: set[int] = set()
+    for match in _MONTHS.finditer(question):
+        first, last = (MONTHS.index(name) for name in match.groups() if name)
+        months.update((first + n) % 12 + 1 for n in range((last - first) % 12 + 1))
+    tests = []
+    for match in _MONTH.finditer(_MONTHS.sub("", question)):
+        number, lead = MONTHS.index(match[1]) + 1, match.string[: match.start()]
+        if _MONTHLY.search(lead):
+            months.add(number)
+        elif (side := side_of(lead)) and not _BOTH_SIDES.search(question):
+            tests.append(f"d.month {side} {number}")
+    return [*([f"d.month in {sorted(months)}"] if months else []), *tests]
+
+
+def _keys(question: str, spans: list[_Span]) -> list[str]:
     """Words with digits, outside of dates: numbers and keys that a record may have."""
     return [
         match[0]
         for match in _KEY.finditer(question)
         if len(match[0]) >= _LEAST_KEY
-        and all(match.end() <= start or end <= match.start() for start, end, _ in spans)
+        and all(match.end() <= one.start or one.end <= match.start() for one in spans)
     ]
 
 

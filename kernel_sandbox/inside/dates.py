@@ -128,12 +128,15 @@ def as_date(text: Any, day_first: bool | None = None) -> date | None:
     return (_known if len(written) <= _SHORT else _first)(written, day_first)
 
 
-def dates_in(text: str) -> list[tuple[int, int, date]]:
-    """Every date that stands in `text`: where it begins and ends, and which day it is."""
+def dates_in(text: str, day_first: bool | None = None) -> list[tuple[int, int, date]]:
+    """Every date that stands in `text`: where it begins and ends, and which day it is.
+
+    day_first is as for `as_date`.
+    """
     found: list[tuple[int, int, date]] = []
     for form, read in _FORMS:
         for match in form.finditer(text):
-            day = read(match, None)
+            day = read(match, day_first)
             if day is not None and all(match.end() <= a or b <= match.start() for a, b, _ in found):
                 found.append((match.start(), match.end(), day))
     return sorted(found)

@@ -34,8 +34,8 @@ _BLOCK = (
 _KEYWORD = (
     rf"(?:{_BLOCK}|package|macro_rules!|let|var|val|#\s*define|CREATE\s+TABLE|create\s+table)"
 )
-# `[static] type name(`, as in C and Java.
-_TYPED = r"(?:[A-Za-z_][\w:<>,*&\[\]]*[ \t*&]+){1,4}([A-Za-z_~][\w:]*)[ \t]*\("
+# `[static] type` before a name, as in C and Java.
+_TYPED = r"(?:[A-Za-z_][\w:<>,*&\[\]]*[ \t*&]+){1,4}"
 # What stands where a name is defined, at the start of a line.
 _DEFINED = re.compile(
     # A keyword and a name; for Go's methods with what they belong to between.
@@ -45,7 +45,7 @@ _DEFINED = re.compile(
     rf"|^[ \t]*{_MODIFIER}(?:self\.|this\.)?[\"']?([A-Za-z_$][\w$]*)[\"']?[ \t]*"
     r"(?::(?!:)|=(?![=~>]))"
     # `[static] type name(` and `type NAME =`, as in C and Java.
-    r"|^[ \t]*(?:[A-Za-z_][\w:<>,*&\[\]]*[ \t*&]+){1,4}([A-Za-z_]\w*)[ \t]*"
+    rf"|^[ \t]*{_TYPED}([A-Za-z_]\w*)[ \t]*"
     r"(?:\([^;\n]*(?:\{|$)|=(?![=~>]))",
     re.MULTILINE,
 )
@@ -54,7 +54,7 @@ _ASSIGNED = 2
 _SCOPE = re.compile(
     rf"\s*{_MODIFIER}({_BLOCK})(?:<[^>\n]*>)?\s+(?:\([^)\n]*\)\s*|self\.)?([A-Za-z_$][\w$]*)"
 )
-_FUNCTION = re.compile(rf"\s*{_TYPED}[^;\n]*$")
+_FUNCTION = re.compile(rf"\s*{_TYPED}([A-Za-z_~][\w:]*)[ \t]*\([^;\n]*$")
 # Brackets on lines of their own, comments, what is for a preprocessor: indented as they like.
 _ASIDE = (")", "]", "}", "{", "#", "//", "/*", "*", "--")
 _LABEL = re.compile(r"\s*(\w+)(?:\s+slots)?\s*:\s*")

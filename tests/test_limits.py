@@ -1,0 +1,208 @@
+"""Limits worked out from a question's words: which times, and which values of fields."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from planning import scene_of
+
+from outcore.engine.plans.labelling import Labelling
+from outcore.engine.plans.limits import Limits
+from outcore.engine.plans.planner import offered
+from outcore.kernel_sandbox.inside.dates import as_date
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from outcore.engine.plans.plan import Kind
+
+DAYS = [
+    "2020-12-31",
+    "2021-01-05",
+    "2021-01-20",
+    "2021-02-11",
+    "2021-03-02",
+    "2021-05-09",
+    "2021-11-30",
+    "2022-03-15",
+]
+CITIES = ["Oslo", "Bergen"]
+TYPES = ["delivery", "return", "exchange"]
+# Parcels of a depot: a code, a city, the type that a clerk chose, and what was written down.
+ROWS = [
+    {
+        "received": day,
+        "code": f"PX-{100 + n % 3}",
+        "city": CITIES[n % 2],
+        "type": TYPES[n % 3],
+        "remark": f"The box was standing by the gate when I came, for the {n + 2}th time now.",
+    }
+    for n, day in enumerate(DAYS)
+]
+# Often enough for types and cities to be told from texts.
+TIMES_EACH = 5
+PARCELS = TIMES_EACH * "".join(json.dumps(row) + "\n" for row in ROWS)
+# The same with the day first, as nothing but a day above 12 tells.
+DAY_FIRST = TIMES_EACH * "".join(
+    json.dumps(row | {"received": "/".join(reversed(str(row["received"]).split("-")))}) + "\n"
+    for row in ROWS
+)
+
+
+def kept(limits: Limits, context: str = PARCELS) -> list[str]:
+    """The days of the records that pass, in ISO form, as the program would choose them."""
+    names: dict[str, Any] = {"records": map(json.loads, context.splitlines()), "as_date": as_date}
+    exec("\n".join(limits.code()), names)
+    found = (as_date(row["received"], day_first=context is DAY_FIRST) for row in names["rows"])
+    return list(dict.fromkeys(day.isoformat() for day in found if day is not None))
+
+
+TIMES = {
+    "How many parcels are there?": DAYS,
+    "How many came on 2021-02-11?": DAYS[3:4],
+    "How many came on February 11, 2021?": DAYS[3:4],
+    "How many came before 2021-01-20?": DAYS[:2],
+    "How many came until 2021-01-20?": DAYS[:3],
+    "How many came on or before 2021-01-20?": DAYS[:3],
+    "How many came after 2021-05-09?": DAYS[6:],
+    "How many came since 2021-05-09?": DAYS[5:],
+    "How many came no earlier than the 9th of May, 2021?": DAYS[5:],
+    "How many came between 2021-01-20 and 2021-03-02?": DAYS[2:5],
+    "How many came from 2021-03-02 to 2021-01-20?": DAYS[2:5],
+    "How many came in January 2021?": DAYS[1:3],
+    "How many came before February 2021?": DAYS[:3],
+    "How many came after February 2021?": DAYS[4:],
+    "How many came from January 2021 to March 2021?": DAYS[1:5],
+    "How many came in March?": [DAYS[4], DAYS[7]],
+    "How many came in January or March?": [*DAYS[1:3], DAYS[4], DAYS[7]],
+    "How many came between January and March?": [*DAYS[1:5], DAYS[7]],
+    "How many came from November to January?": [*DAYS[:3], DAYS[6]],
+    "How many came after March?": [DAYS[0], *DAYS[5:7]],
+    "How many came in 2021?": DAYS[1:7],
+    "How many came in 2020 or 2022?": [DAYS[0], DAYS[7]],
+    "How many came between 2020 and 2021?": DAYS[:7],
+    "How many came before 2021?": DAYS[:1],
+    "How many came since 2022?": DAYS[7:],
+    "How many of the parcels came in March 2021, and in Oslo?": DAYS[4:5],
+    "May I know how many came in 1,200 boxes?": DAYS,
+}
+
+
+@pytest.mark.parametrize("question", TIMES)
+@pytest.mark.parametrize("context", [PARCELS, DAY_FIRST], ids=["iso", "day first"])
+def test_times(tmp_path: Path, question: str, context: str) -> None:
+    limits = Limits.of(scene_of(tmp_path, question, context), ())
+    assert kept(limits, context) == TIMES[question]
+    assert limits.split is None
+
+
+def test_a_date_of_the_question_reads_as_those_of_the_records_do(tmp_path: Path) -> None:
+    question = "How many came before 03/02/2021?"
+    assert kept(Limits.of(scene_of(tmp_path / "1", question, DAY_FIRST), ()), DAY_FIRST) == DAYS[:3]
+    assert kept(Limits.of(scene_of(tmp_path / "2", question, PARCELS), ())) == DAYS[:4]
+
+
+@pytest.mark.parametrize(
+    ("when", "split"),
+    [("2021-02-11", "2021-02-11"), ("February 2021", "2021-02-01"), ("2021", "2021-01-01")],
+)
+def test_both_sides_of_a_time_are_compared(tmp_path: Path, when: str, split: str) -> None:
+    question = f"Was the depot busier before {when}, or after {when}?"
+    limits = Limits.of(scene_of(tmp_path, question, PARCELS), ())
+    assert limits.split == split
+    assert kept(limits) == DAYS
+
+
+VALUES: list[tuple[str, tuple[str, ...], list[str]]] = [
+    ("How many parcels of PX-101 came?", (), DAYS[1::3]),
+    ("How many parcels came to oslo?", (), DAYS[::2]),
+    ("How many parcels came to Oslo or Bergen?", (), DAYS),
+    ("How many parcels of PX-100 came to Bergen?", (), [DAYS[3]]),
+    ("How many parcels came to PX-999?", ("PX-999", "Rome"), DAYS),
+    ("How many parcels are there?", ("Oslo", "PX-100"), DAYS),
+]
+
+
+@pytest.mark.parametrize(("question", "guessed", "days"), VALUES)
+def test_values(tmp_path: Path, question: str, guessed: tuple[str, ...], days: list[str]) -> None:
+    assert kept(Limits.of(scene_of(tmp_path, question, PARCELS), guessed)) == days
+
+
+def test_values_of_what_is_counted_limit_nothing(tmp_path: Path) -> None:
+    scene = scene_of(tmp_path, "Is delivery more common than return in Oslo?", PARCELS)
+    labelling = Labelling.of(scene, ("delivery", "return"))
+    assert labelling is not None
+    assert (labelling.field.name, labelling.named) == ("type", ("delivery", "return"))
+    limits = Limits.of(scene, (), apart=labelling.field)
+    assert limits.fields == ("city",)
+    assert kept(limits) == DAYS[::2]
+
+
+def test_without_dates_a_year_is_a_value(tmp_path: Path) -> None:
+    films = "".join(f"title={'abcdefgh'[n]} year={1999 + n % 2}\n" for n in range(8))
+    limits = Limits.of(scene_of(tmp_path, "How many titles are of 1999, or in March?", films), ())
+    assert limits.tests == ("str(r['year']).casefold() in ['1999']",)
+
+
+VOYAGES = "".join(
+    f"ship: {name} | log: {text}\n"
+    for name, text in [
+        ("Ada", "The sea was calm and we made good way all day."),
+        ("Bo", "A mast broke in the night and two men were hurt."),
+        ("Ada", "We traded wool for oil with the people of the bay."),
+        ("Cy", "Calm again, and no wind for the third day in a row."),
+        ("Bo", "The surgeon says that the fever is gone from the crew."),
+    ]
+)
+REVIEWS = "product,stars,comment\n" + "".join(
+    f'lamp{n % 2},{1 + n % 5},"It came late, but I like the {word} of it very much."\n'
+    for n, word in enumerate(["colour", "shape", "weight", "light", "price", "switch"])
+)
+DOMAINS: list[tuple[str, str, tuple[str, ...], Any]] = [
+    # Labels that the question lists have to be judged from the text.
+    (
+        VOYAGES,
+        "Sort the entries into the categories: calm, damage, trade. How many are damage?",
+        (),
+        ("log", ("calm", "damage", "trade"), ("damage",)),
+    ),
+    # What the root alone sees: a label that nothing lists, and so another for the rest.
+    (VOYAGES, "How many entries tell of illness?", ("illness",), ("log", ("illness", "other"))),
+    # A guess that the question does not say is none.
+    (VOYAGES, "How many entries tell of illness?", ("piracy",), None),
+    # The name of a field is no label.
+    (REVIEWS, "Which product has the most comments?", ("product",), None),
+    (REVIEWS, "How many complain of the noise?", ("noise",), ("comment", ("noise", "other"))),
+    # What a field holds needs no judging.
+    (PARCELS, "Is exchange rarer than return?", ("exchange", "return"), ("type", ())),
+]
+
+
+@pytest.mark.parametrize(("context", "question", "guessed", "found"), DOMAINS)
+def test_where_labels_of_other_domains_come_from(
+    tmp_path: Path, context: str, question: str, guessed: tuple[str, ...], found: Any
+) -> None:
+    labelling = Labelling.of(scene_of(tmp_path, question, context), guessed)
+    told = labelling and (labelling.field.name, labelling.labels, labelling.named)
+    assert (told and told[: len(found or ())]) == found
+
+
+FOUR: tuple[Kind, ...] = ("find", "count", "gather", "summarize")
+KINDS: list[tuple[str, str, tuple[Kind, ...]]] = [
+    (PARCELS, "How many parcels are of type return?", ("count",)),
+    (PARCELS, "Is delivery more common than return?", ("find", "count", "gather", "summarize")),
+    (PARCELS, "Which type is the most common?", ("count",)),
+    (PARCELS, "Who stood by the gate?", FOUR),
+    (PARCELS, "List all pairs of cities that had a return.", ("find", "count", "pairs", *FOUR[2:])),
+    (PARCELS, "How many pairs of one type are there?", ("find", "count", "pairs", *FOUR[2:])),
+    ("No records.\n\nNothing but prose, in short.", "How many pairs?", ("find", *FOUR[2:])),
+]
+
+
+@pytest.mark.parametrize(("context", "question", "kinds"), KINDS)
+def test_the_kinds_that_a_question_can_be_of(
+    tmp_path: Path, context: str, question: str, kinds: tuple[Kind, ...]
+) -> None:
+    assert offered(scene_of(tmp_path, question, context)) == kinds

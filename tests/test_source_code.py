@@ -1,0 +1,162 @@
+"""Cells that do nothing, and where a line of source code stands."""
+
+from __future__ import annotations
+
+import pickle
+from typing import TYPE_CHECKING
+
+import pytest
+from test_look import HINTS, opened
+from test_run import ask, cell
+
+from outcore.config import Budget
+from outcore.engine.corpus import stage
+from outcore.engine.search import SearchIndex
+from outcore.engine.source_code import idle, tree
+from outcore.kernel_sandbox.inside.languages import scope
+from outcore.kernel_sandbox.inside.look import Look
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("Answer: 16", "Answer: 16"),
+        ("Answer: 16  # of 20", "Answer: 16"),
+        ("Winner: blue\nVotes: 3", "Winner: blue\nVotes: 3"),
+        ("'Ingrid Solberg'", "Ingrid Solberg"),
+        ('"""It is\nIngrid."""', "It is\nIngrid."),
+        ("42", "42"),
+        # An escape that Python warns of is no concern of the root's.
+        (r"'\d'", r"\d"),
+    ],
+)
+def test_cells_that_do_nothing(code: str, said: str) -> None:
+    assert idle(code) == said
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "",
+        "# It is Ingrid.",
+        "x",
+        "x: int = 3",
+        "answer.ready: True",
+        "done(16)",
+        "'a'\nprint('a')",
+        "Answer: 16 of them",
+        "%time 1",
+        "f'{x}'",
+        "(" * 500 + ")" * 500,
+    ],
+)
+def test_cells_that_do_something_or_are_no_answer(code: str) -> None:
+    assert idle(code) == ""
+
+
+def test_what_is_no_python_has_no_tree() -> None:
+    assert [tree(code) is None for code in ("x = 1", "%time 1", "a b", "\0")] == [
+        False,
+        True,
+        True,
+        True,
+    ]
+
+
+async def test_a_cell_that_does_nothing_is_an_answer(tmp_path: Path) -> None:
+    looking = cell("print('We counted 16 of them.')")
+    asked = await ask(tmp_path, looking, cell("Answer: 16"))
+    assert (asked.completion.answer, asked.completion.turns) == ("Answer: 16", 2)
+    assert len([event for event in asked.events if event["event"] == "cell"]) == 1
+
+
+async def test_an_answer_in_a_cell_is_held_to_the_same(tmp_path: Path) -> None:
+    asked = await ask(tmp_path, cell("Keeper: Gunnar"), "not code", "again", budget=Budget(turns=2))
+    assert (asked.completion.answer, asked.completion.complete) == ("Keeper: Gunnar", False)
+
+
+HERE = "HERE"
+SOURCES = {
+    "python": (
+        "class Cache(dict):\n    size = 3\n\n    async def get(\n        self,\n        key: str,\n"
+        "    ) -> int:\n        try:\n# moved\n            return HERE\n",
+        "class Cache, def get",
+    ),
+    "python, a field": ("class Cache:\n    size = HERE\n", "class Cache"),
+    "python, a nested function": (
+        "def outer(a):\n    def inner(b):\n        return b\n\n    return HERE\n",
+        "def outer",
+    ),
+    "python, beside a nested one": (
+        "def outer(a):\n    def inner(b):\n        pass\n    try:\n        HERE\n",
+        "def outer",
+    ),
+    "python, no scope": ("import os\n\ndef f():\n    pass\n\nHERE = 1\n", ""),
+    "python, a call": ("found = call(\n    HERE,\n)\n", ""),
+    "go, a method": (
+        "func (c *Cache) Get(\n\tkey string,\n) (int, error) {\n\tfor {\n\t\tHERE\n",
+        "func Get",
+    ),
+    "go, a type": ("type Cache struct {\n\tsize int // HERE\n}\n", "type Cache"),
+    "rust": (
+        "impl<T: Clone> Cache<T> {\n    pub(crate) async fn get(&self) -> T {\n        HERE\n",
+        "impl Cache, fn get",
+    ),
+    "java": (
+        "public class Cache {\n\n    @Override\n    public int get(String key,\n"
+        "            int least) throws Missing {\n        if (key == null) {\n            HERE\n",
+        "class Cache, get()",
+    ),
+    "c": (
+        "static int\tunused(void);\n\nstatic int look_up(const char *key,\n"
+        "                   size_t length)\n{\n    int n = 0;\n#ifdef DEBUG\n    n++;\n#endif\n"
+        "again:\n    HERE;\n}\n",
+        "look_up()",
+    ),
+    "c++": (
+        "namespace store {\n\n// What is kept.\nclass Cache\n{\npublic:\n    int get(int key)\n"
+        "    {\n        else if (x) {\n            HERE;\n",
+        "class Cache, get()",
+    ),
+    "c++, outside of its class": ("int Cache::get(int key) {\n  return HERE;\n", "Cache::get()"),
+    "javascript": ("export function look(key) {\n  return [\n    HERE\n", "function look"),
+    "ruby": ("class Cache\n  def self.get(key)\n    HERE\n", "class Cache, def get"),
+}
+
+
+@pytest.mark.parametrize("language", SOURCES)
+def test_what_a_line_stands_in(language: str) -> None:
+    text, within = SOURCES[language]
+    assert scope(text, text.index(HERE)) == within
+
+
+FILES = {
+    "cache.py": "x = 1\n" * 50 + "class Cache:\n    def get(self, key):\n        return key.frob\n",
+    "notes.txt": "class Cache:\n    def get(self, key):\n        return key.frob\n",
+}
+
+
+def test_grep_tells_what_a_hit_stands_in(tmp_path: Path) -> None:
+    hits = Look(opened(FILES, tmp_path / "context"), HINTS).grep(r"key\.frob")
+    assert [hit.scope for hit in hits] == ["class Cache, def get", ""]
+    code, prose = hits
+    assert code["scope"] == code.scope
+    assert code.place == f"cache.py @ {code.offset}, in class Cache, def get"
+    assert "[0] cache.py @ 362, in class Cache, def get\n53:         return key.frob" in repr(hits)
+    assert prose.place == f"notes.txt @ {prose.offset}"
+    assert pickle.loads(pickle.dumps(code)).scope == code.scope
+
+
+def test_search_tells_what_a_passage_stands_in(tmp_path: Path) -> None:
+    index = SearchIndex.open_or_build(stage(FILES, tmp_path / "context"))
+    found = {one.document: one.scope for one in index.find(["frob"], 5).passages}
+    assert found == {"cache.py": "class Cache, def get", "notes.txt": ""}
+
+
+async def test_search_prints_what_a_passage_stands_in(tmp_path: Path) -> None:
+    looking = cell("print(search('frob', k=1, query='key.frob'))\nprint(search('frob'))")
+    asked = await ask(tmp_path, looking, cell("done(len(context))"), context=FILES)
+    assert ", in class Cache, def get\n" in asked.outputs()[0]
