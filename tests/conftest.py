@@ -6,6 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from outcore.engine.rlm import RLM
 from outcore.models.progress import on_stderr
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _HOME = os.environ.get("OUTCORE_HOME")
+# How long an example takes says more of the machine than of the code.
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

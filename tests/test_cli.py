@@ -56,6 +56,7 @@ def test_context_that_is_no_text(tmp_path: Path, data: bytes, told: str) -> None
     [
         (["--root", "qwen2.5-coder-1.5"], "qwen2.5-coder-1.5b"),
         (["--root", "ftp://models"], "http://"),
+        (["--root-mode", "guess"], "'auto', 'code', 'plan'"),
         (["--turns", "0"], "turns must be above zero"),
         (["--profile", "grand"], "no profile 'grand'"),
         (["--root", "http://127.0.0.1:port"], "no address"),

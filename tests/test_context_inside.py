@@ -45,7 +45,7 @@ def lazily(content: str, folder: Path) -> Text:
 
 
 @given(WORDS, st.text("ab\u00e9\U0001f642 \n", max_size=3), st.integers(-90, 90), st.data())
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 def test_reads_like_a_str(
     tmp_path_factory: pytest.TempPathFactory, plain: str, part: str, start: int, data: Any
 ) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from outcore.engine.card import card
@@ -69,7 +69,6 @@ def test_values_come_out_as_they_went_in(source: Any, tmp_path: Path) -> None:
 
 
 @given(TEXT | st.lists(TEXT, min_size=1) | st.dictionaries(TEXT, TEXT, min_size=1))
-@settings(deadline=None)
 def test_any_text_survives(tmp_path_factory: pytest.TempPathFactory, source: Any) -> None:
     folder = tmp_path_factory.mktemp("any") / "context"
     texts = [source] if isinstance(source, str) else list(source)
@@ -89,7 +88,6 @@ def test_any_text_survives(tmp_path_factory: pytest.TempPathFactory, source: Any
     st.lists(st.text("ab\u00e9\U0001f642\n", max_size=40), min_size=1),
     st.text("ab\u00e9\U0001f642\n", min_size=1, max_size=3),
 )
-@settings(deadline=None)
 def test_places_are_right(
     tmp_path_factory: pytest.TempPathFactory, texts: list[str], wanted: str
 ) -> None:

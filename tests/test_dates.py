@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from outcore.kernel_sandbox.inside.dates import as_date, day_first_of, is_date
+from outcore.kernel_sandbox.inside.dates import as_date, day_first_of, is_date, month_of
 
 DAY = date(2022, 6, 29)
 FORMS = (
@@ -142,3 +142,8 @@ def test_other_dates_tell_which_is_the_day() -> None:
     assert day_first_of(["06.07.2022", "06.13.2022"]) is False
     assert day_first_of(["06/07/2022", "Jun 29, 2022", ""]) is None
     assert day_first_of(["13/07/2022", "07/13/2022", "13/13/2022"]) is None
+
+
+def test_months_that_are_named_alone() -> None:
+    named = ("May", "sept.", " mar ", "JUNE", "ma", "March 2021", "Decembers", "")
+    assert [month_of(one) for one in named] == [5, 9, 3, 6, None, None, None, None]

@@ -86,6 +86,19 @@ def test_switches_and_counts_come_from_the_same_places(
         settings.load({}, {"OUTCORE_DEPTH": "deep"})
 
 
+def test_the_mode_of_the_root_comes_like_any_setting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert settings.load({}, {}).root_mode == "auto"
+    (tmp_path / "outcore.toml").write_text('root_mode = "code"\n', encoding="utf-8")
+    assert settings.load({}, {}).root_mode == "code"
+    assert settings.load({}, {"OUTCORE_ROOT_MODE": "plan"}).root_mode == "plan"
+    assert settings.load({"root_mode": "code"}, {"OUTCORE_ROOT_MODE": "plan"}).root_mode == "code"
+    with pytest.raises(ConfigError, match="root_mode is 'both'; it can be one of"):
+        settings.load({}, {"OUTCORE_ROOT_MODE": "both"})
+
+
 def test_a_working_folder_can_not_lower_the_guard(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,6 +9,7 @@ import pytest
 from outcore.engine.form import Form
 
 if TYPE_CHECKING:
+    from pathlib import Path
     from typing import Any
 
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
         ("Give it in this exact format, please: “Day: day”.", "Day: day", "Day:"),
         ("Reply as a template 'yes / no'", "yes / no", ""),
         ("How long? Format: 'Length: n m'", "Length: n m", "Length:"),
-        ("Follow the form \"It's: x\"", "It's: x", ""),
+        ('Follow the form "It\'s: x"', "It's: x", ""),
         ("Write pairs in the form '(a, b)'.", "(a, b)", ""),
     ],
 )

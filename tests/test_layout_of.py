@@ -309,7 +309,7 @@ def test_days_before_months(tmp_path: Path) -> None:
     ).filter(any),
     st.booleans(),
 )
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 def test_what_is_told_of_any_text_is_what_the_kernel_finds(
     tmp_path_factory: pytest.TempPathFactory, lines: list[str], apart: bool
 ) -> None:

@@ -280,3 +280,37 @@ done(json.dumps([[label, label.scores] for label in got]))
     # The default sub-LM is not trusted with labels.
     assert completion.usage["sub"][1].calls == 2
     assert completion.usage["sub"][1].tokens_out == 0
+
+
+def complaints(days: int) -> str:
+    """Letters of five shops under a line that lists their kinds; every third one is praise."""
+    said = {
+        "complaint": "The parcel came three weeks late and was broken. I want my money back.",
+        "praise": "Everything was perfect, thank you so much for the friendly and quick service!",
+    }
+    rows = (
+        f"Day: 2023-{1 + day // 28:02}-{1 + day % 28:02} | Shop: S{day % 5} | "
+        f"Letter: ({day}) {said['praise' if day % 3 == 0 else 'complaint']}"
+        for day in range(days)
+    )
+    head = "Each letter to a shop is one of two kinds: 'complaint', 'praise'."
+    return "\n".join((head, "", *rows))
+
+
+def test_counts_that_take_judgement_by_a_plan(rlm: RLM) -> None:
+    question = "Is the kind 'praise' more common or less common than the kind 'complaint'?"
+    completion = rlm.completion(complaints(60), question)
+    assert completion.complete
+    assert "less common" in completion.answer
+    # One sub-call a letter, made by the model that can judge.
+    assert completion.usage["sub"][1].calls == 60
+
+
+def test_pairs_by_a_plan_are_returned_whole(rlm: RLM) -> None:
+    question = (
+        "List all pairs of shops where both shops have at least one letter of the kind 'complaint'."
+    )
+    completion = rlm.completion(complaints(60), question)
+    assert completion.complete
+    assert completion.answer.count("(S") == 10
+    assert completion.turns == 1

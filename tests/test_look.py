@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from outcore.engine.corpus import stage
@@ -214,7 +214,6 @@ def test_many_hits_print_a_cut(tmp_path: Path) -> None:
 
 
 @given(st.text("ab \n\u00e9", max_size=120), st.sampled_from(["a", "A b", "b+", "a$", r"(?<=b)a"]))
-@settings(deadline=None)
 def test_windows_hide_no_match(
     tmp_path_factory: pytest.TempPathFactory, plain: str, pattern: str
 ) -> None:
@@ -242,7 +241,6 @@ def test_a_letter_that_changes_its_length(tmp_path: Path) -> None:
     st.integers(1, 40),
     st.integers(0, 19),
 )
-@settings(deadline=None)
 def test_pieces_cover_a_text(plain: str, size: int, overlap: int) -> None:
     bounds = list(cuts(plain, size))
     assert "".join(plain[start:end] for start, end in bounds) == plain
@@ -291,7 +289,6 @@ def test_slices_of_a_size(look: Look) -> None:
 
 
 @given(st.lists(st.text("ab\n\u00e9", max_size=90), min_size=1), st.integers(1, 9))
-@settings(deadline=None)
 def test_slices_join_to_the_text(
     tmp_path_factory: pytest.TempPathFactory, texts: list[str], tokens: int
 ) -> None:

@@ -123,7 +123,7 @@ async def test_counts_of_what_is_judged(
         (
             "Which host has the most lines?",
             count(labels=["host"]),
-            "tie of 2: h0, h1 (15 times each)",
+            "most common: h0, h1",
         ),
         (
             "How many lines are there per level?",
@@ -376,7 +376,6 @@ def test_a_scene_knows_its_fields(shop: Any) -> None:
 def test_a_scene_says_what_labels_are_about(shop: Any, tmp_path: Path) -> None:
     assert shop.guidance(("bug report", "praise")) == GUIDANCE
     assert shop.guidance(("apples", "pears")) == ""
-    assert [shop.says(one) for one in ("BUG report", "refund", "apples")] == [True, True, False]
     long = "Sort the mails into 'a', 'b', 'c' and 'd', please: how many are 'b'?"
     assert scene_of(tmp_path / "2", long, "x").asked == (
         "Sort the mails into [...], please: how many are 'b'?"

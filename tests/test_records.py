@@ -92,7 +92,7 @@ def check_nothing_is_lost(corpus: Corpus, records: Records) -> None:
 
 
 @given(TEXTS, st.sampled_from(LAYOUTS), st.sampled_from([0, 1 << 20]), st.sampled_from([1, 2, 512]))
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 def test_every_line_is_a_record_or_in_the_rest(
     tmp_path_factory: pytest.TempPathFactory,
     texts: list[str],

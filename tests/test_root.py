@@ -104,6 +104,25 @@ async def test_a_cell_that_comes_again_is_asked_for_anew(rigs: Rigs) -> None:
     assert "once more" not in rig.last()
 
 
+async def test_only_a_root_that_repeats_itself_is_sampled(rigs: Rigs) -> None:
+    rig = rigs("no code", GOOD, GOOD, cell("print(3)"))
+    await rig.turn()
+    await rig.turn()
+    sampled = [(one.temperature, one.seed) for one in rig.engine.asked]
+    assert sampled[:3] == [(0.0, None)] * 3
+    assert sampled[3][0] > 0
+    assert sampled[3][1] == rig.spending.turns == 2
+
+
+async def test_a_cell_that_does_nothing_is_an_answer_in_words(rigs: Rigs) -> None:
+    rig = rigs(cell("Answer: 16"))
+    reply = await rig.turn()
+    assert reply.code is None
+    assert reply.final is not None
+    assert reply.final.text == "Answer: 16"
+    assert len(rig.engine.asked) == 1
+
+
 async def test_cells_that_differ_in_a_text_with_a_hash_are_two(rigs: Rigs) -> None:
     rig = rigs(cell("grep('#1')"), cell("grep('#2')"))
     assert [(await rig.turn()).code for _ in range(2)] == ["grep('#1')", "grep('#2')"]

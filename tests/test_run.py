@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,6 +15,7 @@ from outcore.engine.batcher import Batchers
 from outcore.engine.budget import Spending
 from outcore.engine.corpus import stage
 from outcore.engine.memo import Memo
+from outcore.engine.profile import Profile
 from outcore.engine.question import Question
 from outcore.engine.trajectory import Trajectory, read
 from outcore.errors import ConfigError, ModelError
@@ -21,8 +23,6 @@ from outcore.kernel_sandbox import Pool
 from outcore.models.serve import Served
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from outcore.engine.result import Completion
     from outcore.models.engine import Request
 
@@ -458,6 +458,16 @@ async def test_short_context_is_answered_directly(tmp_path: Path) -> None:
     assert citation.text == NEEDLE.strip()
 
 
+@pytest.mark.parametrize(("profile", "tier"), [("coder", "direct"), ("small", "bwrap")])
+async def test_a_profile_says_how_long_a_context_its_roots_read(
+    tmp_path: Path, profile: str, tier: str
+) -> None:
+    assert Profile.load("small").direct_tokens < len(HAYSTACK.split()) < 1 << 14
+    reply = giving("Ingrid") if tier == "bwrap" else "Ingrid"
+    asked = await ask(tmp_path, reply, profile=profile, direct="auto", root_mode="code")
+    assert (asked.completion.sandbox, asked.completion.answer) == (tier, "Ingrid")
+
+
 async def test_long_context_is_not_answered_directly(tmp_path: Path) -> None:
     asked = await ask(tmp_path, cell(giving("x1y2")), context=HAYSTACK * 30, direct="auto")
     assert asked.completion.sandbox == "bwrap"
@@ -475,6 +485,17 @@ async def test_long_context_is_not_answered_directly(tmp_path: Path) -> None:
 async def test_context_of_each_kind(tmp_path: Path, context: Any, code: str, answer: str) -> None:
     asked = await ask(tmp_path, cell(code), context=context)
     assert asked.completion.answer == answer
+
+
+async def test_the_cell_of_the_readme_runs(tmp_path: Path) -> None:
+    readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+    code = readme.partition("## In the REPL")[2].partition("```python\n")[2].partition("```")[0]
+    row = "opened={} user={} city=Oslo text=\"The {} came late, and I want it back, please.\"\n"
+    rows = [row.format(f"2021-0{4 + n % 3}-1{n % 9}", n % 4, f"box {n}") for n in range(40)]
+    asked = await ask(tmp_path, cell(code), context="".join(rows), sub=["refund"])
+    assert asked.completion.answer == str(sum("=2021-04" not in one for one in rows))
+    assert "refund" in asked.outputs()[0]
+    assert "(0, 1)" in asked.outputs()[0]
 
 
 async def test_folder_and_jsonl(tmp_path: Path) -> None:
@@ -524,6 +545,43 @@ async def test_an_answer_that_nothing_shows_is_sent_back_once(tmp_path: Path) ->
     assert (asked.completion.answer, asked.completion.turns) == ("Gunnar", 2)
     assert len(asked.root.asked) == 2
     assert "'Gunnar' was not taken: no output shows it" in said(asked.root.asked[1])
+
+
+async def test_done_with_another_answer_after_a_refusal_is_judged_anew(tmp_path: Path) -> None:
+    asked = await ask(
+        tmp_path,
+        cell("done('...')"),
+        cell("print(search('keeper of Vardo'))"),
+        cell("x = 1"),
+        cell("done('Ingrid Solberg')"),
+    )
+    assert (asked.completion.answer, asked.completion.turns) == ("Ingrid Solberg", 4)
+    answers = [event["content"] for event in asked.events if event["event"] == "answer"]
+    assert answers == ["...", "Ingrid Solberg"]
+
+
+async def test_a_root_that_repeats_itself_is_sampled_then_ended(tmp_path: Path) -> None:
+    same = cell("print('the same')")
+    asked = await ask(tmp_path, *[same] * 9, "Nothing of it.")
+    completion = asked.completion
+    assert completion.reason == "the root ran the same cell again and again"
+    assert (completion.complete, completion.turns) == (False, 4)
+    cells = [event["code"] for event in asked.events if event["event"] == "cell"]
+    assert cells == ["print('the same')"] * 4
+    # Each turn but the first asks twice, the second time with a seed; then comes the last word.
+    warm = [(one.temperature > 0, one.seed) for one in asked.root.asked]
+    assert warm == [
+        (False, None),
+        *(two for turn in (2, 3, 4) for two in ((False, None), (True, turn))),
+        (False, None),
+    ]
+    assert "This is the same cell as before" in said(asked.root.asked[-1])
+
+
+async def test_a_root_that_repeats_itself_may_find_another_way(tmp_path: Path) -> None:
+    same = cell("print('the same')")
+    asked = await ask(tmp_path, same, same, cell("print(search('Vardo'))"), cell("done('Ingrid')"))
+    assert (asked.completion.answer, asked.completion.turns) == ("Ingrid", 3)
 
 
 async def test_an_answer_in_words_is_held_to_the_same(tmp_path: Path) -> None:

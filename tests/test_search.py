@@ -10,7 +10,7 @@ from itertools import product
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from outcore.engine import search
@@ -180,7 +180,6 @@ def test_a_query_needs_words(index: SearchIndex, query: str) -> None:
         )
     ).map(" ".join)
 )
-@settings(deadline=None)
 def test_nothing_in_a_query_is_syntax(index: SearchIndex, query: str) -> None:
     with contextlib.suppress(ConfigError):  # where it holds no word
         assert len(index.query(query, 3)) <= 3

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from outcore.engine.plans.conditions import Condition, Side, Test, Timing, conditions, timings
-from outcore.engine.plans.wording import listings, mentions, month_of, number_of
+from outcore.engine.plans.wording import listings, mentions, number_of
 
 LABELS = ("bug report", "feature request", "praise", "query")
 
@@ -49,14 +49,7 @@ def test_words_stand_whole_in_whatever_case_and_number() -> None:
     assert mentions("anything", "  ") == []
 
 
-def test_months_and_numbers() -> None:
-    assert [month_of(one) for one in ("May", "sept.", "Mar", "ma", "March 2021")] == [
-        5,
-        9,
-        3,
-        None,
-        None,
-    ]
+def test_numbers() -> None:
     numbers = [number_of(one) for one in ("1,200", "Twelve", "zero", "an", "several", "²", "x")]
     assert numbers == [1200, 12, 0, 1, 2, None, None]
 

@@ -100,12 +100,13 @@ def _field(scene: Scene, filled: Mapping[str, Any]) -> Field | None:
 
 def _ranks(question: str) -> list[str]:
     """What is printed of the values of a field, which may be many: the ends that are asked for."""
+    # Nothing but the answer: among like numbers, a weak root picks one that it has seen before.
     lines = [
-        f"print('{end} common:', counts.{end}())"
+        f"print('{end} common:', counts.{end}(), 'with', counts.{end}().each, 'of', counts.total())"
         for end, words in _ENDS.items()
         if words.search(question)
     ]
-    return [*lines, "print(counts.most_common(3))"] if lines else ["print(counts)"]
+    return lines or ["print(counts)"]
 
 
 def _report(

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from outcore.engine.plans.conditions import side_of
-from outcore.engine.plans.wording import MONTHS, mentions
-from outcore.kernel_sandbox.inside.dates import dates_in
+from outcore.engine.plans.wording import mentions
+from outcore.kernel_sandbox.inside.dates import MONTHS, dates_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -111,13 +111,6 @@ class Scene:
                 text = f"{text[: listing.start]}[...]{text[listing.end :]}"
         return text
 
-    def says(self, text: str) -> bool:
-        """Whether the question or the preamble says `text`, in whatever case."""
-        wanted = text.strip()
-        return bool(wanted) and bool(
-            mentions(self.question, wanted) or mentions(self.layout.preamble, wanted)
-        )
-
     def field(self, name: str) -> Field | None:
         """The field of that name, in whatever case."""
         wanted = name.strip().casefold()

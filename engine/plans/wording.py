@@ -1,4 +1,4 @@
-"""What a question's own words tell: lists in it, months and dates, counts that it asks for."""
+"""What a question's own words tell: lists in it, mentions of names, numbers."""
 
 from __future__ import annotations
 
@@ -58,20 +58,6 @@ _WORDS = {word: number for number, word in enumerate(_NUMBERS)} | {
 }
 # A number as `number_of` reads it.
 NUMBER = rf"\d[\d,]*|{'|'.join(_WORDS)}"
-MONTHS = (
-    "January",
-    "February",
-    "March",
-    "April",
-    "May",
-    "June",
-    "July",
-    "August",
-    "September",
-    "October",
-    "November",
-    "December",
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,11 +73,6 @@ class Listing:
     items: tuple[str, ...]
     start: int
     end: int
-
-    def holds(self, names: tuple[str, ...]) -> int:
-        """How many of `names` it lists, in whatever case."""
-        known = {item.casefold() for item in self.items}
-        return sum(name.casefold() in known for name in names)
 
 
 def listings(text: str) -> tuple[Listing, ...]:
@@ -161,15 +142,6 @@ def mentions(text: str, words: str) -> list[int]:
         pattern, ends = pattern[:-1], "(?:y|ies)"
     found = re.finditer(rf"(?<!\w){pattern}{ends}(?!\w)", text, re.IGNORECASE)
     return [match.start() for match in found]
-
-
-def month_of(text: str) -> int | None:
-    """Number of a month named without a day or a year, 1 to 12."""
-    name = text.strip().rstrip(".").casefold()
-    for number, month in enumerate(MONTHS, 1):
-        if name == month.casefold() or (len(name) >= 3 and name == month[: len(name)].casefold()):
-            return number
-    return None
 
 
 def number_of(word: str) -> int | None:

@@ -8,7 +8,21 @@ from datetime import UTC, date, datetime
 from functools import lru_cache
 from typing import Any
 
-_MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+MONTHS = (
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
+    "December",
+)
+_SHORT_MONTHS = tuple(name[:3].lower() for name in MONTHS)
 _MONTH = (
     r"(jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?"
     r"|sept?(?:ember)?|oct(?:ober)?|nov(?:ember)?|dec(?:ember)?)\b\.?"
@@ -37,7 +51,7 @@ def _form(pattern: str) -> re.Pattern[str]:
 
 
 def _named(text: str) -> int:
-    return _MONTHS.index(text[:3].lower()) + 1
+    return _SHORT_MONTHS.index(text[:3].lower()) + 1
 
 
 def _year(text: str) -> int:
@@ -61,6 +75,7 @@ def _made(year: int, month: int, day: int) -> date | None:
 
 
 _MONTHS_A_YEAR = 12
+_MONTH_ALONE = re.compile(rf"\s*{_MONTH}\s*", re.IGNORECASE)
 _NUMERIC = re.compile(r"(?<!\d)(\d{1,2})[-/.](\d{1,2})[-/.](?:\d{4}|\d\d)(?!\d)")
 _Read = Callable[[re.Match[str], bool | None], date | None]
 _FORMS: tuple[tuple[re.Pattern[str], _Read], ...] = (
@@ -140,6 +155,12 @@ def dates_in(text: str, day_first: bool | None = None) -> list[tuple[int, int, d
             if day is not None and all(match.end() <= a or b <= match.start() for a, b, _ in found):
                 found.append((match.start(), match.end(), day))
     return sorted(found)
+
+
+def month_of(text: str) -> int | None:
+    """The number, 1 to 12, of a month that is named without a day or a year; None otherwise."""
+    found = _MONTH_ALONE.fullmatch(text)
+    return _named(found[1]) if found else None
 
 
 def is_date(text: str) -> bool:

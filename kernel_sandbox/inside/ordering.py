@@ -7,14 +7,8 @@ from collections.abc import Iterable
 from datetime import date
 from typing import Any
 
-from .dates import as_date, is_date
+from .dates import as_date, is_date, month_of
 
-_MONTHS = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]
-_MONTH = re.compile(
-    r"(jan(uary)?|feb(ruary)?|mar(ch)?|apr(il)?|may|june?|july?|aug(ust)?|sept?(ember)?"
-    r"|oct(ober)?|nov(ember)?|dec(ember)?)\.?",
-    re.IGNORECASE,
-)
 _DAYS = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 _DAY = re.compile(r"(mon|tue(s)?|wed(nes)?|thu(r|rs)?|fri|sat(ur)?|sun)(day)?\.?", re.IGNORECASE)
 _TIMES = ("before", "during", "on", "after")
@@ -63,8 +57,7 @@ def _date(key: Any) -> date | None:
 
 
 def _month(key: Any) -> int | None:
-    found = isinstance(key, str) and _MONTH.fullmatch(key.strip())
-    return _MONTHS.index(key.strip()[:3].lower()) if found else None
+    return month_of(key) if isinstance(key, str) else None
 
 
 def _weekday(key: Any) -> int | None:
