@@ -490,7 +490,7 @@ async def test_context_of_each_kind(tmp_path: Path, context: Any, code: str, ans
 async def test_the_cell_of_the_readme_runs(tmp_path: Path) -> None:
     readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
     code = readme.partition("## In the REPL")[2].partition("```python\n")[2].partition("```")[0]
-    row = "opened={} user={} city=Oslo text=\"The {} came late, and I want it back, please.\"\n"
+    row = 'opened={} user={} city=Oslo text="The {} came late, and I want it back, please."\n'
     rows = [row.format(f"2021-0{4 + n % 3}-1{n % 9}", n % 4, f"box {n}") for n in range(40)]
     asked = await ask(tmp_path, cell(code), context="".join(rows), sub=["refund"])
     assert asked.completion.answer == str(sum("=2021-04" not in one for one in rows))

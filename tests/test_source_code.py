@@ -13,7 +13,7 @@ from outcore.config import Budget
 from outcore.engine.corpus import stage
 from outcore.engine.search import SearchIndex
 from outcore.engine.source_code import idle, tree
-from outcore.kernel_sandbox.inside.languages import scope
+from outcore.kernel_sandbox.inside.languages import definitions, scope
 from outcore.kernel_sandbox.inside.look import Look
 
 if TYPE_CHECKING:
@@ -131,6 +131,14 @@ SOURCES = {
 def test_what_a_line_stands_in(language: str) -> None:
     text, within = SOURCES[language]
     assert scope(text, text.index(HERE)) == within
+
+
+@pytest.mark.parametrize("part", ["a*", "a&b ", "a<", "a:: ", "let ", "export a.", "impl<", "(*"])
+def test_no_line_takes_long(part: str) -> None:
+    # Where a part could be read in two ways, this would take hours.
+    text = 5_000 * part + "\n    HERE"
+    assert HERE not in {one.name for one in definitions(text)}
+    assert isinstance(scope(text, text.index(HERE)), str)
 
 
 FILES = {

@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from outcore.engine.plans.plan import TEXT, Kind, Plan, objects, text
-from outcore.engine.plans.wording import mentions
+from outcore.engine.plans.plan import Kind, Plan
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -35,24 +34,16 @@ class Find:
 
     kind: ClassVar[Kind] = "find"
 
-    def schema(self, scene: Scene) -> dict[str, Any]:
-        """The words to search for."""
-        return objects(words=TEXT)
+    def schema(self, scene: Scene) -> None:
+        """Nothing: the words to search for are the question's own."""
 
     def plan(self, scene: Scene, filled: Mapping[str, Any]) -> Plan:
         """Search, and for code look at every line with a name."""
-        # Words that the question does not have are guesses at the answer.
-        words = " ".join(
-            word
-            for word in text(filled.get("words")).split()
-            if mentions(scene.question, word.strip(",.;:!?"))
-        )
         names = _names(scene.question) if scene.layout.kind == "code" else []
         if names:
             program = _in_code(names, derived=_DERIVED.search(scene.question) is not None)
         else:
-            asked = [words, scene.asked] if words else scene.asked
-            program = [f"print(search({asked!r}, k=4))"]
+            program = [f"print(search({scene.asked!r}, k=4))"]
         return Plan("find", filled, "\n".join(program))
 
 

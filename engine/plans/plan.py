@@ -22,8 +22,8 @@ class Maker(Protocol):
 
     kind: ClassVar[Kind]
 
-    def schema(self, scene: Scene) -> dict[str, Any]:
-        """JSON schema of what the root fills in."""
+    def schema(self, scene: Scene) -> dict[str, Any] | None:
+        """JSON schema of what the root fills in; None where nothing is left to it."""
         ...
 
     def plan(self, scene: Scene, filled: Mapping[str, Any]) -> Plan:

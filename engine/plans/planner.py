@@ -33,11 +33,24 @@ _MAKERS: dict[Kind, Maker] = {
 }
 _KINDS = tuple(_MAKERS)
 _TOKENS = 250
-# Words of questions that only counting records answers.
+# Without one of its words, a question is not of a kind; the root chooses among those left.
 _COUNTS = re.compile(
     r"\b(?:how (?:many|often|frequent\w*)|the number of|percentage|proportion|majority"
     r"|(?:most|least|more|less|fewer|equally|same|single most)\s+(?:\w+ly\s+)?"
     r"(?:often|common\w*|frequen\w*|numerous|prevalent)|outnumber\w*)\b",
+    re.IGNORECASE,
+)
+_RANKS = re.compile(
+    r"\b(?:most|least|fewest|more|less|fewer|how many|average|mean|sum|total|rank\w*|compare\w*"
+    r"|common|rare\w*|frequen\w*|count\w*|share)\b",
+    re.IGNORECASE,
+)
+_EACH = re.compile(
+    r"\b(?:list|all|every|each|collect|gather|enumerate|extract|compile)\b", re.IGNORECASE
+)
+_WHOLE = re.compile(
+    r"\b(?:summar\w+|overview|outline|gist|themes?|plot|main (?:points?|ideas?|arguments?)|describe"
+    r"|explain|review of|in general|overall|what is [^?]* about)\b",
     re.IGNORECASE,
 )
 _PAIRS = re.compile(
@@ -87,7 +100,10 @@ class Planner:
         return next(kind for kind in kinds if kind == label)
 
     async def _filled(self, scene: Scene, kind: Kind) -> dict[str, Any]:
-        shape = Shape(schema=json.dumps(_MAKERS[kind].schema(scene)))
+        schema = _MAKERS[kind].schema(scene)
+        if schema is None:
+            return {}
+        shape = Shape(schema=json.dumps(schema))
         await asyncio.to_thread(shape.constraint)
         prompt = self._prompt(kind, scene)
         reply = await self._generate(Request(prompt, _TOKENS, shape=shape, priority=Priority.ROOT))
@@ -114,15 +130,21 @@ class Planner:
 
 def offered(scene: Scene) -> tuple[Kind, ...]:
     """The kinds that a question can be of, by its words and by what the context has."""
+
+    def says(cue: re.Pattern[str]) -> bool:
+        return cue.search(scene.question) is not None
+
     records = bool(scene.fields)
-    counts = scene.countable and _COUNTS.search(scene.question) is not None
-    paired = records and _PAIRS.search(scene.question) is not None
-    if counts and not paired:
+    if scene.countable and says(_COUNTS) and not says(_PAIRS):
         return ("count",)
-    kinds = [kind for kind in _KINDS if records or kind not in ("count", "pairs")]
-    if not paired:
-        kinds = [kind for kind in kinds if kind != "pairs"]
-    return tuple(kinds)
+    possible: dict[Kind, bool] = {
+        "find": True,
+        "count": records and (says(_COUNTS) or says(_RANKS)),
+        "pairs": records and says(_PAIRS),
+        "gather": says(_EACH),
+        "summarize": says(_WHOLE),
+    }
+    return tuple(kind for kind, there in possible.items() if there)
 
 
 @cache

@@ -34,8 +34,9 @@ _BLOCK = (
 _KEYWORD = (
     rf"(?:{_BLOCK}|package|macro_rules!|let|var|val|#\s*define|CREATE\s+TABLE|create\s+table)"
 )
-# `[static] type` before a name, as in C and Java.
-_TYPED = r"(?:[A-Za-z_][\w:<>,*&\[\]]*[ \t*&]+){1,4}"
+# `[static] type` before a name, as in C and Java. Where a word ends is never in doubt, so that no
+# line takes long.
+_TYPED = r"(?:[A-Za-z_][\w:<>,\[\]]*[ \t*&]+){1,4}"
 # What stands where a name is defined, at the start of a line.
 _DEFINED = re.compile(
     # A keyword and a name; for Go's methods with what they belong to between.
