@@ -49,8 +49,8 @@ _EACH = re.compile(
     r"\b(?:list|all|every|each|collect|gather|enumerate|extract|compile)\b", re.IGNORECASE
 )
 _WHOLE = re.compile(
-    r"\b(?:summar\w+|overview|outline|gist|themes?|plot|main (?:points?|ideas?|arguments?)|describe"
-    r"|explain|review of|in general|overall|what is [^?]* about)\b",
+    r"\b(?:summar\w+|sum (?:\w+ ){0,3}up|overview|outline|gist|themes?|plot|describe|explain"
+    r"|main (?:points?|ideas?|arguments?)|in general|overall|what is [^?]* about)\b",
     re.IGNORECASE,
 )
 _PAIRS = re.compile(
