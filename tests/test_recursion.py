@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from outcore.engine.result import Completion
-    from outcore.models.engine import Request
+    from outcore.models.engine import Generation, Request
 
 TOP = "TOP QUESTION"
 CONTEXT = "The lake is deep.\n" * 20
@@ -396,20 +396,32 @@ async def test_a_cancelled_question_takes_its_children_along(tmp_path: Path) -> 
         assert sub.here == 0
 
 
+class Signal(Meeting):
+    """Answers `now?` as soon as another request is there, and that never."""
+
+    async def generate(self, request: Request) -> Generation:
+        if not said(request).endswith("now?"):
+            return await super().generate(request)
+        while not self.here:
+            await asyncio.sleep(0.02)
+        return await ScriptedEngine.generate(self, request)
+
+
 @pytest.mark.parametrize("end", ["signal.SIGINT", "signal.SIGKILL"], ids=["interrupted", "killed"])
 async def test_a_cell_that_ends_takes_its_child_along(tmp_path: Path, end: str) -> None:
     root = played(
         top=[
             cell(
                 "import os, signal, threading\n"
-                f"threading.Timer(1.5, lambda: os.kill(os.getpid(), {end})).start()\n"
-                "rlm_query('ONE', 'a')"
+                "def end():\n"
+                f"    llm_query('now?')\n    os.kill(os.getpid(), {end})\n"
+                "threading.Thread(target=end).start()\nrlm_query('ONE', 'a')"
             ),
             cell("import time; time.sleep(0.5)\n" + giving("after")),
         ],
         ONE=cell("llm_query(context)"),
     )
-    sub = Meeting(["never"], together=99)
+    sub = Signal(["never"], together=99)
     async with tree(tmp_path, root, sub=sub) as run:
         assert (await run.answer()).answer == "after"
         assert sub.peak == 1

@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 _MAKERS: dict[Kind, Maker] = {
     maker.kind: maker for maker in (Find(), Count(), Pairs(), Gather(), Summarize())
 }
-_KINDS = tuple(_MAKERS)
 _TOKENS = 250
 # Without one of its words, a question is not of a kind; the root chooses among those left.
 _COUNTS = re.compile(
