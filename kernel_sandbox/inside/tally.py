@@ -7,29 +7,10 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from .ordering import in_order
+from .told import ENDS, Told, key_text, relation, shortened, times
 
 _ROWS = 40
 _LABELS = 15
-_ENDS = 3
-
-
-class Told(str):
-    """A sentence, and so a str, that a cell shows as it prints. The numbers are attributes."""
-
-    def __new__(cls, text: str, **numbers: Any) -> "Told":
-        """Keep `numbers` as attributes of the sentence `text`."""
-        told = super().__new__(cls, text)
-        told.__dict__.update(numbers)
-        return told
-
-    def __getattr__(self, name: str) -> Any:
-        raise AttributeError(f"there is no {name!r}; there are {', '.join(self.__dict__)}")
-
-    def __repr__(self) -> str:
-        return str(self)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _told, (str(self), self.__dict__)
 
 
 class Tally(dict[str, int]):
@@ -102,7 +83,7 @@ class Tally(dict[str, int]):
         """
         one, two = self.count(a), self.count(b)
         first, second = (self._name(label) or str(label) for label in (a, b))
-        lines = [f"{_relation(first, second, one, two)}: {one:,} and {two:,}"]
+        lines = [f"{relation(first, second, one, two)}: {one:,} and {two:,}"]
         lines += (f"no label {label!r} was counted" for label in (a, b) if label not in self)
         pairs = [(key, group.count(a), group.count(b)) for key, group in self.groups.items()]
         more = [key for key, x, y in pairs if x > y]
@@ -114,7 +95,7 @@ class Tally(dict[str, int]):
                 f"less in {less}, equally in {equal}"
             )
             lines.append(
-                f"the first group in which {first} is more frequent: {_key(more[0])}"
+                f"the first group in which {first} is more frequent: {key_text(more[0])}"
                 if more
                 else f"there is no group in which {first} is more frequent"
             )
@@ -136,7 +117,7 @@ class Tally(dict[str, int]):
         name = self._name(label) or str(label)
         ranked = sorted(self.groups.items(), key=lambda one: -one[1].count(label))[: int(n)]
         found = {key: one.count(label) for key, one in ranked}
-        told = ", ".join(f"{_key(key)} {count:,}" for key, count in found.items())
+        told = ", ".join(f"{key_text(key)} {count:,}" for key, count in found.items())
         return Told(
             f"groups with the most {name}: {told or 'none'}",
             groups=list(found),
@@ -152,10 +133,10 @@ class Tally(dict[str, int]):
         found = {key: (one.count(label), one.total()) for key, one in self.groups.items()}
         shares = {key: count / total if total else 0.0 for key, (count, total) in found.items()}
         rows = [
-            f"{name} {_key(key)}: {count:,} of {total:,} ({shares[key]:.1%})"
+            f"{name} {key_text(key)}: {count:,} of {total:,} ({shares[key]:.1%})"
             for key, (count, total) in found.items()
         ]
-        rows = _shortened(rows, _ROWS)
+        rows = shortened(rows, _ROWS)
         most = max(shares, key=shares.__getitem__, default=None)
         if len(shares) == 2:
             one, two = shares
@@ -167,7 +148,7 @@ class Tally(dict[str, int]):
                 else "less common"
             )
             joint = "as" if relation == "as common" else "than"
-            rows.append(f"{name} is {relation} {_key(one)} {joint} {_key(two)}")
+            rows.append(f"{name} is {relation} {key_text(one)} {joint} {key_text(two)}")
         return Told("\n".join(rows), shares=shares, most=most)
 
     def __repr__(self) -> str:
@@ -176,14 +157,14 @@ class Tally(dict[str, int]):
         kinds = "1 label" if len(self) == 1 else f"{len(self)} different labels"
         rows = [f"{self.total():,} counted, {kinds}, most common first:{self._skipped()}"]
         # Behind a colon, a number is taken for a part of the label.
-        every = [f"{label} ({_times(count)})" for label, count in self.items()]
-        rows += _shortened(every, _LABELS)
+        every = [f"{label} ({times(count)})" for label, count in self.items()]
+        rows += shortened(every, _LABELS)
         rows.append(f"least common: {self._said(self.least())}")
         rows.append(f"most common: {self._said(self.most())}")
         if self.groups:
             rows.append(f"by group ({len(self.groups)} groups):")
-            lines = [f"{_key(key)}: {one.line()}" for key, one in self.groups.items()]
-            rows += _shortened(lines, _ROWS)
+            lines = [f"{key_text(key)}: {one.line()}" for key, one in self.groups.items()]
+            rows += shortened(lines, _ROWS)
             sole = self.sole
             won = ", ".join(f"{label} {count}" for label, count in sole.items())
             rows.append(f"groups in which a label alone is the most frequent: {won}")
@@ -213,11 +194,11 @@ class Tally(dict[str, int]):
         return Told(", ".join(labels), labels=labels, each=bound)
 
     def _said(self, told: Told) -> str:
-        times = _times(told.each)
-        if len(told.labels) > _ENDS:
-            return f"tie of {len(told.labels)} ({times} each)"
+        often = times(told.each)
+        if len(told.labels) > ENDS:
+            return f"tie of {len(told.labels)} ({often} each)"
         tie = f"tie of {len(told.labels)}: " if len(told.labels) > 1 else ""
-        return f"{tie}{told} ({times}{' each' if tie else ''})"
+        return f"{tie}{told} ({often}{' each' if tie else ''})"
 
     def _skipped(self) -> str:
         return f" ({self.skipped:,} entries without a label left out)" if self.skipped else ""
@@ -282,28 +263,3 @@ def _is_label(label: Any) -> bool:
 
 def _plain(label: str) -> str:
     return " ".join(label.split()).casefold()
-
-
-def _relation(a: str, b: str, one: int, two: int) -> str:
-    if one == two:
-        return f"{a} and {b} are equally common"
-    return f"{a} is {'more' if one > two else 'less'} common than {b}"
-
-
-def _times(count: int) -> str:
-    return "once" if count == 1 else f"{count:,} times"
-
-
-def _key(key: Any) -> str:
-    return ", ".join(map(str, key)) if isinstance(key, tuple) else str(key)
-
-
-def _shortened(rows: list[str], most: int) -> list[str]:
-    if len(rows) <= most:
-        return rows
-    first = most - _ENDS
-    return [*rows[:first], f"... {len(rows) - most} more ...", *rows[-_ENDS:]]
-
-
-def _told(text: str, numbers: dict[str, Any]) -> Told:
-    return Told(text, **numbers)
