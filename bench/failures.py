@@ -14,6 +14,10 @@ judgement           the sub-LM was asked, and the right answer stands in none of
 search              the text was searched, and what was printed did not hold the answer
 wrong program       none of these
 
+Where a plan wrote the program, lines that had to be judged are no matter of size: the program is
+run again with right labels (`oracle.py`), which tells a wrong program from wrong labels, and both
+from a right output that the root read wrongly.
+
 A sub-LM's reply is on record up to 500 characters, so "stands in none" may be wrong of longer
 ones.
 """
@@ -27,10 +31,12 @@ from typing import TYPE_CHECKING, Any
 from outcore.engine.trajectory import read
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
     from rows import Row
+
+    Judge = Callable[[Row, Sequence[dict[str, Any]]], str]
 
 _JUDGED_TASKS = ("oolong", "pairs")
 _JUDGED_SHARE = 0.9
@@ -46,23 +52,34 @@ def wrong(rows: Iterable[Row], samples: int, seed: int) -> list[Row]:
     return sorted(chosen, key=lambda row: row.key)
 
 
-def lines(rows: Sequence[Row], runs: Path) -> Iterator[str]:
-    """One line for each row: item, score, gold, answer, cause."""
+def lines(rows: Sequence[Row], runs: Path, judge: Judge | None = None) -> Iterator[str]:
+    """One line for each row: item, score, gold, answer, cause.
+
+    Args:
+        rows: the answers.
+        runs: folder of the runs' records.
+        judge: tells by a run's events whether its program or its labels were wrong; "" where it
+            can't.
+    """
     for row in rows:
         gold = row.gold if isinstance(row.gold, str) else ", ".join(row.gold)
         answer = row.reason or "" if row.error else row.answer
         yield (
             f"{row.size} {row.system} {row.item} ({row.score:.2f}) | gold: {_short(gold)} | "
-            f"answer: {_short(answer)} | {cause_of(row, runs)}"
+            f"answer: {_short(answer)} | {cause_of(row, runs, judge)}"
         )
 
 
-def cause_of(row: Row, runs: Path) -> str:
+def cause_of(row: Row, runs: Path, judge: Judge | None = None) -> str:
     """The cause, as far as the run's record tells."""
     folder = runs / row.run
     if not row.run or not (folder / "trajectory.jsonl").is_file():
         return _without_record(row)
-    return cause(row, list(read(folder)))
+    events = list(read(folder))
+    found = cause(row, events)
+    if judge is not None and row.complete and row.task in _JUDGED_TASKS:
+        return judge(row, events) or found
+    return found
 
 
 def cause(row: Row, events: Sequence[dict[str, Any]]) -> str:

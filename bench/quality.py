@@ -27,6 +27,7 @@ from outcore.models.progress import on_stderr
 sys.path.insert(0, str(Path(__file__).parent))
 
 import failures
+import oracle
 import report
 from front import Front
 from map_reduce import MapReduce
@@ -123,7 +124,8 @@ def _failures(options: argparse.Namespace, rows: Rows) -> int:
         and (not options.sizes or row.size in options.sizes)
     ]
     found = failures.wrong(chosen, options.samples, options.seed)
-    for line in failures.lines(found, options.runs or Settings().runs_dir):
+    judge = oracle.Judge(TASKS[options.task], options.data)
+    for line in failures.lines(found, options.runs or Settings().runs_dir, judge):
         print(line)
     print(f"{len(found)} of {len(chosen)} answers, not wholly right", file=sys.stderr)
     return 0

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import aiohttp
 import failures
+import oracle
 import pytest
 import quality
 import report
@@ -447,3 +448,32 @@ def test_what_the_command_line_refuses(words: list[str]) -> None:
     with pytest.raises(SystemExit) as refusal:
         quality.main(words)
     assert refusal.value.code == 2
+
+
+LINES = "Each line is of one of 2 categories: 'fruit', 'tool'.\n\n" + "".join(
+    f"Day: May {1 + day:02}, 2022 || User: {day % 3} || Instance: {text}\n"
+    for day, text in enumerate(("apple pie", "red plum", *["iron nail"] * 10))
+)
+RIGHT = {"apple pie": "fruit", "iron nail": "tool", "red plum": "fruit"}
+COUNTING = (
+    "rows = list(records)\n"
+    "labels = llm_classify([r['Instance'] for r in rows], ['fruit', 'tool'])\n"
+    "print('fruit', 'occurs', tally(labels)['fruit'], 'times')"
+)
+
+
+@pytest.mark.parametrize(
+    ("program", "printed", "answer", "told"),
+    [
+        (COUNTING, "fruit occurs 1 times", "Answer: 1", "judgement"),
+        (COUNTING, "fruit occurs 2 times", "Answer: 3", "root's reading"),
+        (COUNTING.replace("['fruit'], 't", "['tool'], 't"), "", "Answer: 1", "wrong program"),
+        (COUNTING.replace("Instance", "Line"), "", "Answer: 1", "wrong program (KeyError"),
+    ],
+)
+def test_a_program_run_again_with_right_labels(
+    program: str, printed: str, answer: str, told: str
+) -> None:
+    item = Item("000-x", "How many fruits?", LINES, "2", {"kind": "number"})
+    asked = row(task="oolong", kind="number", gold="2", answer=answer)
+    assert oracle.verdict(asked, item, program, printed, RIGHT).startswith(told)

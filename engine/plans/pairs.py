@@ -53,16 +53,17 @@ class Pairs:
             raise NoPlan("no labels were found to judge by")
         known = labelling.known
         halves = _halves(scene.asked)
-        if len(halves) == 2:
+        sides = [conditions(half, known) for half in halves]
+        if len(sides) == 1:
+            sides *= 2
+        elif not all(sides):
             copied = [text(filled.get(side)) for side in ("one", "other")]
             whole = " ".join(scene.asked.split())
             # What does not stand in the question is no copy of it.
             sides = [
-                (conditions(span, known) if span in whole else ()) or conditions(half, known)
-                for span, half in zip(copied, halves, strict=True)
+                side or (conditions(span, known) if span in whole else ())
+                for side, span in zip(sides, copied, strict=True)
             ]
-        else:
-            sides = [conditions(halves[0], known)] * 2
         one, other = (side or sides[0] or sides[1] for side in sides)
         if not one:
             raise NoPlan("no condition was found")
