@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from outcore.engine.history import History, UserMessage
 from outcore.engine.plans.planner import Planner
 from outcore.engine.reply import Final, Reply, parse_reply
-from outcore.engine.source_code import idle, tree
+from outcore.engine.source_code import blank, idle, said_in, tree
 from outcore.errors import PromptTooLong
 from outcore.models.engine import Priority, Request
 
@@ -28,6 +28,9 @@ _LAST_TOKENS = 400
 _WARMER = 0.7
 _EMPTY = "Your reply was empty."
 _NO_CODE = "Your reply held no block of code. To answer, call done(answer) in one."
+_NOTHING = (
+    "That cell holds only comments. To answer, call done(answer); else print what is missing."
+)
 _REPEATED = "You have run that cell already, and it would print the same. Do another."
 
 
@@ -121,14 +124,17 @@ class Root:
         generation = await self._generate(prompt, _LAST_TOKENS, last=True)
         self.trajectory.add("reply", text=generation.text, **_usage(generation))
         reply = parse_reply(generation.text)
-        text = reply.final.text if reply.final is not None else reply.thought or generation.text
-        return text.strip()
+        if reply.final is not None:
+            return reply.final.text.strip()
+        return reply.thought.strip() or said_in(reply.code or "")
 
     def _fault(self, reply: Reply) -> str | None:
         """What makes a reply no use, in words for the root."""
         if reply.syntax_error is not None:
             return f"That cell can't run: {reply.syntax_error}"
         if reply.code is not None:
+            if blank(reply.code):
+                return _NOTHING
             return _REPEATED if _bare(reply.code) in self._cells else None
         if reply.final is not None and reply.final.text.strip():
             return None

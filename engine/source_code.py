@@ -88,6 +88,24 @@ def _is_idle(node: ast.stmt) -> bool:
     return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
 
 
+def blank(code: str) -> bool:
+    """Whether a cell has nothing but comments."""
+    parsed = tree(code)
+    return parsed is not None and not parsed.body
+
+
+def said_in(code: str) -> str:
+    """What a cell says that can't run any more: what it would answer with, else its comments."""
+    for node in ast.walk(tree(code) or ast.Module([], [])):
+        match node:
+            case ast.Call(func=ast.Name(id="done" | "FINAL" | "SUBMIT"), args=[value, *_]) if (
+                isinstance(value, ast.Constant)
+            ):
+                return str(value.value)
+    lines = (line.strip() for line in code.splitlines())
+    return " ".join(line.lstrip("# ") for line in lines if line.startswith("#"))
+
+
 def repaired(code: str) -> str:
     """`code` with the slips mended that leave no doubt; as it is where that does not help."""
     if syntax_error(code) is None:

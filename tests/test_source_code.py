@@ -12,7 +12,7 @@ from test_run import ask, cell
 from outcore.config import Budget
 from outcore.engine.corpus import stage
 from outcore.engine.search import SearchIndex
-from outcore.engine.source_code import idle, tree
+from outcore.engine.source_code import blank, idle, said_in, tree
 from outcore.kernel_sandbox.inside.languages import definitions, scope
 from outcore.kernel_sandbox.inside.look import Look
 
@@ -168,3 +168,23 @@ async def test_search_prints_what_a_passage_stands_in(tmp_path: Path) -> None:
     looking = cell("print(search('frob'))")
     asked = await ask(tmp_path, looking, cell("done(len(context))"), context=FILES)
     assert ", in class Cache, def get\n" in asked.outputs()[0]
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ('# The output shows it.\ndone("Ada")', "Ada"),
+        ("done(17)", "17"),
+        ("# It was Ada.\n# She came first.", "It was Ada. She came first."),
+        ("done(found)", ""),
+        ("done(", ""),
+    ],
+)
+def test_what_a_cell_says_that_can_not_run(code: str, said: str) -> None:
+    assert said_in(code) == said
+
+
+def test_cells_of_comments() -> None:
+    assert blank("# only this\n\n")
+    assert not blank("# this\nx = 1")
+    assert not blank("x = (")

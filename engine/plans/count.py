@@ -73,7 +73,7 @@ class Count:
         if labelling.judged or named or by:
             lines += _report(named, grouped=bool(by), split=limits.split, time=time)
         else:
-            lines += _ranks(scene.question)
+            lines += _ranks(scene.question, labelling.field.name)
         return Plan("count", filled, "\n".join(lines))
 
 
@@ -98,11 +98,12 @@ def _field(scene: Scene, filled: Mapping[str, Any]) -> Field | None:
     return chosen if chosen in named else next(iter(named), None)
 
 
-def _ranks(question: str) -> list[str]:
+def _ranks(question: str, name: str) -> list[str]:
     """What is printed of the values of a field, which may be many: the ends that are asked for."""
     # Nothing but the answer: among like numbers, a weak root picks one that it has seen before.
     lines = [
-        f"print('{end} common:', counts.{end}(), 'with', counts.{end}().each, 'of', counts.total())"
+        f"print(counts.{end}(), 'is the {end} common', {name!r}, 'with', counts.{end}().each,"
+        " 'of', counts.total(), 'records')"
         for end, words in _ENDS.items()
         if words.search(question)
     ]
