@@ -29,8 +29,6 @@ _WARMER = 0.7
 _EMPTY = "Your reply was empty."
 _NO_CODE = "Your reply held no block of code. To answer, call done(answer) in one."
 _NOTHING = "That cell has only comments. To answer, call done(answer); else print what is missing."
-    "That cell holds only comments. To answer, call done(answer); else print what is missing."
-)
 _REPEATED = "You have run that cell already, and it would print the same. Do another."
 
 
