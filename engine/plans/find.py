@@ -41,7 +41,8 @@ class Find:
         """Search, and for code look at every line with a name."""
         names = _names(scene.question) if scene.layout.kind == "code" else []
         if names:
-            program = _in_code(names, derived=_DERIVED.search(scene.question) is not None)
+            derived = _DERIVED.search(scene.question) is not None
+            program = _in_code(names, scene.asked, derived=derived)
         else:
             program = [f"print(search({scene.asked!r}, k=4))"]
         return Plan("find", filled, "\n".join(program))
@@ -55,16 +56,17 @@ def _names(question: str) -> list[str]:
     return list(dict.fromkeys(parts))[:_MOST_NAMES]
 
 
-def _in_code(names: list[str], *, derived: bool) -> list[str]:
+def _in_code(names: list[str], asked: str, *, derived: bool) -> list[str]:
     lines = ["found = 0"]
     for name in names:
         escaped = re.escape(name)
         if derived:
-            pattern = rf"^\s*(?:{_KEYWORDS})\s+\w+.*[^\w.]{escaped}\b"
+            # What a class derives from may stand on lines of its own, in parentheses.
+            pattern = rf"^\s*(?:{_KEYWORDS})\s+\w+(?:\s*\([^)]*|[^\n({{]*)[^\w.]{escaped}\b"
             lines.append(f'hits = grep(r"{pattern}", k=60)')
         else:
             pattern = rf"^\s*(?:{_DEFINED}\s+{escaped}\b|{escaped}\s*[:=])"
             lines.append(f'hits = grep(r"{pattern}", k=4, flags=0)')
         lines.append("found += len(hits); print(hits)")
-    lines.append(f"print(search({' '.join(names)!r}, k=2 if found else 5))")
+    lines.append(f"print(search({asked!r}, k=2 if found else 5))")
     return lines

@@ -28,6 +28,8 @@ _COUNTED = 1_000
 _WORDS = 3
 _LARGE = 100_000_000
 _STEMMED = 6
+# Of a pattern that was found, so many characters are repeated.
+_TOLD = 60
 _USAGE = 'it is grep("regex", k=20, around=None, text=None)'
 _PATTERNS = ("regex", "regexp", "query", "expression", "patterns", "word", "words", "q")
 _AROUND = ("context", "window", "chars", "width", "radius", "context_chars", "surrounding")
@@ -159,14 +161,15 @@ class Look:
         self, tried: str, pattern: Pattern, text: Any, found: int, more: int, all_counted: bool
     ) -> str:
         plain = f" (taken as plain text: {pattern.fault})" if pattern.fault else ""
+        told = tried if len(tried) <= _TOLD else f"{tried[:_TOLD]}..."
         if more:
             least = "" if all_counted else "at least "
             return (
-                f"the first {found} hits for {tried!r}{plain} ... {least}{more:,} more: raise k or "
+                f"the first {found} hits for {told!r}{plain} ... {least}{more:,} more: raise k or "
                 "narrow the pattern"
             )
         if found:
-            return f"{found} {'hit' if found == 1 else 'hits'} for {tried!r}{plain}"
+            return f"{found} {'hit' if found == 1 else 'hits'} for {told!r}{plain}"
         looked = sources(self._context, text)
         chars = sum(map(looked.length, range(len(looked))))
         case = ", upper and lower case taken as equal," if pattern.blind else ""
