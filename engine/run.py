@@ -17,6 +17,7 @@ from outcore.engine.guard import Guard, hollow
 from outcore.engine.history import UserMessage
 from outcore.engine.profile import fill
 from outcore.engine.root import Root
+from outcore.engine.source_code import blank
 from outcore.errors import PromptTooLong
 
 if TYPE_CHECKING:
@@ -166,8 +167,10 @@ class Run:
             notes.append(f"{result.error}.")
         if extra_blocks:
             notes.append("Only the first code block was run; write one block a reply.")
-        self._repeats = self._repeats + 1 if code == self._last_cell else 0
-        if self._repeats:
+        repeated = code == self._last_cell
+        # A cell of comments does as little as one that comes again.
+        self._repeats = self._repeats + 1 if repeated or blank(code) else 0
+        if repeated:
             notes.append("This is the same cell as before, so it told nothing new: do another.")
         self._last_cell = code
         output = result.output.strip() or "(nothing was printed)"

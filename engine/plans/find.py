@@ -21,7 +21,8 @@ _IDENTIFIER = re.compile(
 _CAPITALS = re.compile(r"(?<=\s)[A-Z]\w{2,}")
 _DERIVED = re.compile(
     r"\b(?:derives?|derived|deriving|inherits?|inherited|inheriting|subclass\w*|extends?|extending"
-    r"|(?:class|type)e?s\s+(?:that\s+)?implement\w*)\b",
+    r"|(?:class|type)e?s\s+(?:that\s+)?implement\w*"
+    r"|as\s+(?:an?\s+|their\s+|its\s+)?(?:direct\s+)?(?:base|parent|super)\b)",
     re.IGNORECASE,
 )
 _MOST_NAMES = 3
@@ -62,7 +63,7 @@ def _in_code(names: list[str], asked: str, *, derived: bool) -> list[str]:
         escaped = re.escape(name)
         if derived:
             # What a class derives from may stand on lines of its own, in parentheses.
-            pattern = rf"^\s*(?:{_KEYWORDS})\s+\w+(?:\s*\([^)]*|[^\n({{]*)[^\w.]{escaped}\b"
+            pattern = rf"^\s*(?:{_KEYWORDS})\s+\w+(?:\s*\([^)]*|[^\n({{]*)\b{escaped}\b"
             lines.append(f'hits = grep(r"{pattern}", k=60)')
         else:
             pattern = rf"^\s*(?:{_DEFINED}\s+{escaped}\b|{escaped}\s*[:=])"
