@@ -17,6 +17,9 @@ pytestmark = [pytest.mark.model, pytest.mark.timeout(900)]
 
 NEEDLE = "The name of the guide's youngest camel is Zephyrine."
 QUESTION = "What is the name of the guide's youngest camel?"
+# A root that writes its first program itself takes seconds for its first turn; a plan for such a
+# question takes none.
+CODE = ("--root-mode", "code")
 # Fetching the default weights, converting them and starting both models, all of it slow.
 UP_SECONDS = 600
 
@@ -33,7 +36,7 @@ def haystack(tmp_path: Path, noise: str) -> Path:
 def test_needle_in_a_megabyte(tmp_path: Path, haystack: Path) -> None:
     runs = tmp_path / "runs"
     command = Command(
-        ["ask", QUESTION, str(haystack), "--json", "--no-memo", "--runs", str(runs)],
+        ["ask", QUESTION, str(haystack), "--json", "--no-memo", "--runs", str(runs), *CODE],
         tmp_path / "tmp",
     )
     out, err = command.process.communicate(timeout=UP_SECONDS)
@@ -57,7 +60,7 @@ def test_needle_in_a_megabyte(tmp_path: Path, haystack: Path) -> None:
 
 
 def test_interrupt_ends_everything_within_two_seconds(tmp_path: Path, haystack: Path) -> None:
-    command = Command(["ask", QUESTION, str(haystack), "--no-memo"], tmp_path / "tmp")
+    command = Command(["ask", QUESTION, str(haystack), "--no-memo", *CODE], tmp_path / "tmp")
     command.wait_for("working · turn 1", UP_SECONDS)
     asked = time.monotonic()
     command.process.send_signal(signal.SIGINT)
@@ -78,7 +81,7 @@ def test_interrupt_while_the_models_start(tmp_path: Path, haystack: Path) -> Non
 
 
 def test_kill_of_the_host_leaves_nothing(tmp_path: Path, haystack: Path) -> None:
-    command = Command(["ask", QUESTION, str(haystack), "--no-memo"], tmp_path / "tmp")
+    command = Command(["ask", QUESTION, str(haystack), "--no-memo", *CODE], tmp_path / "tmp")
     command.wait_for("working · turn 1", UP_SECONDS)
     command.process.kill()
     command.process.communicate(timeout=10)
