@@ -27,7 +27,7 @@ _LAST_TOKENS = 400
 # How freely a root is sampled that has repeated itself.
 _WARMER = 0.7
 _EMPTY = "Your reply was empty."
-_NO_CODE = "Your reply held no block of code. To answer, call done(answer) in one."
+NO_CODE = "Your reply held no code block. Write one block of Python, or call done(answer) in one."
 _NOTHING = "That cell has only comments. To answer, call done(answer); else print what is missing."
 _REPEATED = "You have run that cell already, and it would print the same. Do another."
 
@@ -136,7 +136,7 @@ class Root:
             return _REPEATED if _bare(reply.code) in self._cells else None
         if reply.final is not None and reply.final.text.strip():
             return None
-        return _NO_CODE if reply.thought.strip() else _EMPTY
+        return NO_CODE if reply.thought.strip() else _EMPTY
 
     async def _mended(
         self, reply: Reply, fault: str, before: History, message: UserMessage

@@ -16,7 +16,7 @@ from outcore.engine.form import Form
 from outcore.engine.guard import Guard, hollow
 from outcore.engine.history import UserMessage
 from outcore.engine.profile import fill
-from outcore.engine.root import Root
+from outcore.engine.root import NO_CODE, Root
 from outcore.engine.source_code import blank
 from outcore.errors import PromptTooLong
 
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 _LAST_CHARS = 2_000
 # A root that has run one cell this often after the first time is not going to do another.
 _MOST_REPEATS = 3
-_NO_CODE = "Your reply held no code block. Write one block of Python, or call done(answer) in one."
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +120,7 @@ class Run:
             if code is None and final is not None:
                 code = f"FINAL_VAR({final.text!r})"
             if code is None:
-                shown = _Shown("(no code was run)", _NO_CODE)
+                shown = _Shown("(no code was run)", NO_CODE)
             else:
                 shown, finished = await self._cell(code, reply.extra_blocks)
                 if finished:

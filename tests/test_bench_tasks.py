@@ -16,7 +16,9 @@ import pytest
 from tasks import code, needle, oolong, pairs, window
 from tasks.item import Draw, Item, half, size_name, size_of
 from tasks.source import facts
-from tasks.window import LABELS, MONTHS, Row
+from tasks.window import LABELS, Row
+
+from outcore.kernel_sandbox.inside.dates import MONTHS
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -75,9 +75,9 @@ def cell(code: str) -> str:
     [
         ("", "Your reply was empty."),
         ("  \n", "Your reply was empty."),
-        ("BAD, I would say.", "held no block of code"),
+        ("BAD, I would say.", "held no code block"),
         (cell("print('BAD'"), "was never closed"),
-        ("FINAL()", "held no block of code"),
+        ("FINAL()", "held no code block"),
     ],
 )
 async def test_a_second_try_leaves_no_trace_of_the_first(rigs: Rigs, bad: str, fault: str) -> None:

@@ -12,9 +12,10 @@ import re
 from itertools import count
 from typing import TYPE_CHECKING
 
+from outcore.kernel_sandbox.inside.dates import MONTHS
 from tasks.item import Draw, Item
 from tasks.templates import PHRASES, TEMPLATES
-from tasks.window import MONTHS, Month, Row, lines_of, pool, rows, text_of
+from tasks.window import Month, Row, lines_of, pool, rows, text_of
 
 if TYPE_CHECKING:
     import random

@@ -10,7 +10,8 @@ import datetime as dt
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from tasks.window import LABELS, MONTHS, Month, Row, day
+from outcore.kernel_sandbox.inside.dates import MONTHS
+from tasks.window import LABELS, Month, Row, day
 
 if TYPE_CHECKING:
     import random

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from outcore.kernel_sandbox.inside.dates import MONTHS
 from tasks.item import half
 
 if TYPE_CHECKING:
@@ -30,21 +31,6 @@ LABELS = (
     "human being",
     "entity",
 )
-MONTHS = (
-    "January",
-    "February",
-    "March",
-    "April",
-    "May",
-    "June",
-    "July",
-    "August",
-    "September",
-    "October",
-    "November",
-    "December",
-)
-
 _COARSE = dict(zip(("LOC", "NUM", "DESC", "ABBR", "HUM", "ENTY"), LABELS, strict=True))
 _FIRST, _LAST = dt.date(2022, 2, 1), dt.date(2025, 6, 30)
 # From the real windows: 787 lines are 2^15 tokens, 3,182 are 2^17.
