@@ -7,9 +7,8 @@ import re
 from dataclasses import dataclass
 
 from outcore.engine.fences import Block, blocks
-from outcore.engine.source_code import is_code, syntax_error
+from outcore.engine.source_code import blank, is_code, syntax_error
 
-_FENCE = "```repl\n"
 _TURN_ENDS = re.compile(
     r"(?:<\|(?:im_end|eot_id|eom_id|end_of_text|endoftext|end|return)\|>|</s>|<end_of_turn>"
     r"|<\uff5cend\u2581of\u2581sentence\uff5c>)[ \t]*(?:\n|$)"
@@ -58,25 +57,20 @@ class Reply:
     syntax_error: str | None = None
 
 
-def parse_reply(text: str, *, started_in_fence: bool = False) -> Reply:
+def parse_reply(text: str, *, opening: str = "") -> Reply:
     """Read a reply, however its fences were written; it never raises.
 
     Args:
         text: what the model wrote.
-        started_in_fence: whether the reply was begun for the model with an opening fence,
-            which `text` does not hold.
+        opening: what the reply was begun with for the model, an opening fence say; `text` goes
+            on from there, or begins again with a fence of its own.
     """
-    text = _spoken(text)
-    if not started_in_fence:
-        return _parsed(text)
-    if not text.lstrip().startswith(("```", "~~~")):
-        inside = _parsed(_FENCE + text)
-        if inside.code is not None and inside.syntax_error is None:
-            return inside
-        # It may have said something first, and then opened a fence of its own.
-        outside = _parsed(text)
-        return outside if outside.code is not None and outside.syntax_error is None else inside
-    return _parsed(text)
+    whole = _parsed(_spoken(opening + text))
+    if opening and (whole.code is None or whole.syntax_error is not None or blank(whole.code)):
+        alone = _parsed(_spoken(text))
+        if alone.code is not None and alone.syntax_error is None and not blank(alone.code):
+            return alone
+    return whole
 
 
 def _parsed(text: str) -> Reply:

@@ -162,7 +162,7 @@ class Root:
     def _told(self, opening: str, generation: Generation, **more: str) -> Reply:
         text = opening + generation.text
         self.trajectory.add("reply", text=text, **more, **_usage(generation))
-        reply = parse_reply(text)
+        reply = parse_reply(generation.text, opening=opening)
         said = idle(reply.code) if reply.code is not None else ""
         return Reply(None, reply.thought, final=Final(said, variable=False)) if said else reply
 

@@ -61,6 +61,10 @@ def test_finds_the_cell_however_it_is_fenced(text: str) -> None:
     assert reply.extra_blocks == 0
 
 
+OPENINGS = ["```python\n", "```repl\n", "```python\n# The output shows that"]
+
+
+@pytest.mark.parametrize("opening", OPENINGS[:2])
 @pytest.mark.parametrize(
     "text",
     [
@@ -74,10 +78,15 @@ def test_finds_the_cell_however_it_is_fenced(text: str) -> None:
         f"<think>hm</think>\n{CELL}\n```",
     ],
 )
-def test_reads_a_reply_that_was_started_in_a_fence(text: str) -> None:
-    reply = parse_reply(text, started_in_fence=True)
+def test_reads_a_reply_that_was_started_in_a_fence(text: str, opening: str) -> None:
+    reply = parse_reply(text, opening=opening)
     assert reply.code == CELL
     assert reply.syntax_error is None
+
+
+def test_a_reply_that_begins_again_is_read_from_its_own_fence() -> None:
+    text = f" he knew.\n```python\n{CELL}\n```"
+    assert parse_reply(text, opening=OPENINGS[2]).code == CELL
 
 
 @pytest.mark.parametrize(
@@ -212,9 +221,9 @@ TOKENS = st.sampled_from(
 )
 
 
-@given(st.lists(TOKENS | st.text(max_size=5), max_size=25).map("".join), st.booleans())
-def test_no_reply_breaks_it(text: str, started: bool) -> None:
-    reply = parse_reply(text, started_in_fence=started)
+@given(st.lists(TOKENS | st.text(max_size=5), max_size=25).map("".join), st.sampled_from(OPENINGS))
+def test_no_reply_breaks_it(text: str, opening: str) -> None:
+    reply = parse_reply(text, opening=opening)
     assert (reply.syntax_error is None) == (reply.code is None or syntax_error(reply.code) is None)
 
 
