@@ -1,0 +1,140 @@
+"""What vLLM prepares for a batch: FlashAttention's metadata, or a plan for its decodes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Any
+
+from vllm.v1.attention.backend import AttentionCGSupport
+from vllm.v1.attention.backends.flash_attn import FlashAttentionMetadataBuilder
+from vllm.v1.attention.backends.utils import split_decodes_and_prefills
+
+from outcore.kernels.decode import Decoder
+from outcore.kernels.planner import Planner
+from outcore.kernels.shape import Shape
+from outcore.kernels.watch import Watch
+
+if TYPE_CHECKING:
+    import torch
+
+    from outcore.kernels.groups import Plan
+
+# Share of keys and values that must be saved for grouping to pay, and steps between two looks
+# at batches for which it does not. Not measured yet.
+LEAST_SAVING = 0.25
+EVERY = 8
+# Fields of vLLM's metadata with an entry for each request.
+_BY_REQUEST = (
+    "seq_lens",
+    "seq_lens_cpu_upper_bound",
+    "is_prefilling",
+    "req_idx",
+    "block_table_tensor",
+)
+# What vLLM works out from other fields when it is needed: not of this part of the batch.
+_DERIVED = (
+    "_seq_lens_cpu",
+    "_num_computed_tokens_cpu",
+    "_num_computed_tokens_cache",
+    "_token_to_req_indices_cache",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Grouped:
+    """Metadata of a batch whose decodes are computed by groups.
+
+    Attributes:
+        decoder: what computes them.
+        plan: how.
+        table: [decodes, columns] int32; their block tables.
+        lengths: [decodes] int32; their tokens.
+        num_actual_tokens: of the batch.
+        rest: FlashAttention's metadata of all but the decodes, or None where that is all.
+    """
+
+    decoder: Decoder
+    plan: Plan
+    table: torch.Tensor
+    lengths: torch.Tensor
+    num_actual_tokens: int
+    rest: Any
+
+
+class SharedPrefixBuilder(FlashAttentionMetadataBuilder):  # type: ignore[misc]
+    """Metadata of a batch: FlashAttention's own, or `Grouped`."""
+
+    _cudagraph_support = AttentionCGSupport.NEVER
+    # The plan belongs to the block table it was made from.
+    supports_update_block_table = False
+
+    def __init__(
+        self, kv_cache_spec: Any, layer_names: list[str], vllm_config: Any, device: torch.device
+    ) -> None:
+        super().__init__(kv_cache_spec, layer_names, vllm_config, device)
+        self.supports_draft_decode_metadata_update = False
+        # Decodes first, as `build` needs them.
+        self._init_reorder_batch_threshold(1, supports_spec_as_decode=False)
+        self.decoder = Decoder(
+            Shape(
+                heads=self.num_heads_q,
+                kv_heads=kv_cache_spec.num_kv_heads,
+                head=kv_cache_spec.head_size,
+                block=kv_cache_spec.block_size,
+                requests=vllm_config.scheduler_config.max_num_seqs,
+                tokens=vllm_config.model_config.max_model_len,
+                dtype=kv_cache_spec.dtype,
+            ),
+            device,
+        )
+        if device.type == "cuda":
+            self.decoder.warm_up()
+        self._plan_of = Planner(
+            self.decoder.shape.requests,
+            -(-self.decoder.shape.tokens // kv_cache_spec.block_size),
+            self.decoder.steps,
+            self.decoder.limits,
+        )
+        self.watch = Watch(device, least=LEAST_SAVING, every=EVERY)
+
+    def build(
+        self, common_prefix_len: int, common_attn_metadata: Any, fast_build: bool = False
+    ) -> Any:
+        """Metadata of a batch; nothing in it waits for the device."""
+        common = common_attn_metadata
+        decodes, rest, tokens, _ = split_decodes_and_prefills(common, decode_threshold=1)
+        # Requests that only fill up a batch have no token, and come last.
+        rows = min(decodes, tokens)
+        most = self.decoder.shape.requests
+        if not fast_build and common.causal is True and 1 < rows <= most and self.watch.due():
+            columns = -(-common.max_seq_len // self.block_size)
+            table = common.block_table_tensor[:rows, :columns]
+            lengths = common.seq_lens[:rows]
+            plan = self._plan_of(table, lengths)
+            self.watch.note(plan.saving)
+            if self.watch.pays:
+                remaining = super().build(0, _from(common, decodes, tokens)) if rest else None
+                return Grouped(
+                    self.decoder, plan, table, lengths, common.num_actual_tokens, remaining
+                )
+        return super().build(common_prefix_len, common, fast_build)
+
+
+def _from(common: Any, request: int, token: int) -> Any:
+    """Metadata of a batch from one of its requests on, whose first token is `token`."""
+    names = {field.name for field in fields(common)}
+    parts = {
+        name: getattr(common, name)[request:]
+        for name in _BY_REQUEST
+        if name in names and getattr(common, name) is not None
+    }
+    return replace(
+        common,
+        query_start_loc=common.query_start_loc[request:] - token,
+        query_start_loc_cpu=common.query_start_loc_cpu[request:] - token,
+        num_reqs=common.num_reqs - request,
+        num_actual_tokens=common.num_actual_tokens - token,
+        slot_mapping=common.slot_mapping[token:],
+        **parts,
+        **{name: None for name in _DERIVED if name in names},
+    )
