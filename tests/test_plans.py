@@ -15,7 +15,7 @@ from scripted import ScriptedEngine, giving, said
 from outcore.config import Settings
 from outcore.engine.labels import ballot
 from outcore.engine.plans.count import Count
-from outcore.engine.plans.find import Find
+from outcore.engine.plans.find import Find, _names
 from outcore.engine.plans.gather import Gather, Summarize
 from outcore.engine.plans.labelling import Labelling
 from outcore.engine.plans.pairs import Pairs
@@ -220,6 +220,45 @@ async def test_find_searches_the_words_and_the_question(tmp_path: Path) -> None:
     run = await planned(tmp_path, "Who keeps Vardo?", text, "find", filled, last=giving("Ingrid"))
     assert "The keeper of Vardo is Ingrid." in run.output
     assert (run.completion.answer, run.completion.turns) == ("Ingrid", 2)
+
+
+CODE = {
+    f"package/part_{n}.py": f"class Part{n}Config:\n    rank: int = {n}\n\n"
+    f"    def grow(self, size: int = {n * 10}) -> int:\n        return size\n\n\n"
+    + "\n".join(f"def step_{n}_{at}(value):\n    return value + {at}\n" for at in range(60))
+    for n in range(40)
+} | {
+    "package/base.py": "class PartConfig:\n    rank: int = 99\n",
+    "package/xl.py": "from package.base import PartConfig\n\n\nclass XL4Config(PartConfig):\n"
+    "    rank: int = 1536\n\n\nclass XL5Config(\n    Plain,\n    XL4Config,\n):\n    pass\n",
+}
+
+
+@pytest.mark.parametrize(
+    ("question", "first"),
+    [
+        ("What is the default of the field rank of XL4Config?", "class XL4Config(PartConfig):"),
+        ("What is the default of max_rank or `rank` in XL4Config?", "rank: int = 1536"),
+        ("Which class does XL4Config derive from?", "class XL4Config(PartConfig):"),
+        ("What is the base class of XL4Config?", "class XL4Config(PartConfig):"),
+        ("Which classes derive from XL4Config?", "class XL5Config("),
+        ("By what is XL4Config extended?", "class XL4Config(PartConfig):"),
+        ("Which class is XL4Config extended by?", "class XL5Config("),
+        ("Name the subclasses of XL4Config.", "class XL5Config("),
+        ("Which class has XL4Config as its base?", "class XL5Config("),
+    ],
+)
+async def test_find_in_code_shows_what_is_asked_of_a_class_first(
+    tmp_path: Path, question: str, first: str
+) -> None:
+    run = await planned(tmp_path, question, CODE, "find", {}, last=giving("1536"))
+    shown = [line.partition(": ")[2] for line in run.output.splitlines() if ": " in line]
+    assert next(line for line in shown if "XL" in line or "1536" in line).strip() == first
+
+
+def test_names_of_a_question_are_told_from_words() -> None:
+    question = "How do HYV4Config, iPhone_2, GPUs, APIs, USA and Paris share a_b of Cache.size?"
+    assert _names(question) == ["HYV4Config", "iPhone_2", "a_b"]
 
 
 NONSENSE = [

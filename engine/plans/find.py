@@ -12,20 +12,28 @@ if TYPE_CHECKING:
 
     from outcore.engine.plans.scene import Scene
 
-# How an identifier looks: it has an underscore, a dot inside, or capitals after its first letter.
+# How an identifier looks: it has an underscore, a dot inside, or capitals after its first letter,
+# and is no abbreviation in the plural.
 _IDENTIFIER = re.compile(
     r"`([\w.]+)`|(?<![\w.])([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+|[A-Za-z]\w*_\w+|_\w+"
-    r"|[A-Z]+[a-z]\w*[A-Z]\w*|[a-z]+[A-Z]\w*)(?!\w)"
+    r"|(?![A-Z]+s(?!\w))(?=\w*[a-z])[A-Za-z]\w*?[A-Z]\w*)(?!\w)"
 )
 # Capitalised words are names too, in questions about code that hold no plainer one.
 _CAPITALS = re.compile(r"(?<=\s)[A-Z]\w{2,}")
-_DERIVED = re.compile(
-    r"\b(?:derives?|derived|deriving|inherits?|inherited|inheriting|subclass\w*|extends?|extending"
-    r"|(?:class|type)e?s\s+(?:that\s+)?implement\w*"
-    r"|as\s+(?:an?\s+|their\s+|its\s+)?(?:direct\s+)?(?:base|parent|super)\b)",
+# Asks what derives from a name, where the name comes after it ...
+_DERIVING = re.compile(
+    r"\b(?:derives?|derived|deriving|inherits?|inheriting|subclass\w*|extends?|extending"
+    r"|(?:class|type)e?s\s+(?:that\s+)?implement\w*)\b",
+    re.IGNORECASE,
+)
+# ... and wherever it stands.
+_BASE = re.compile(
+    r"\b(?:as\s+(?:an?\s+|their\s+|its\s+)?(?:direct\s+)?(?:base|parent|super)"
+    r"|(?:derived|inherited|subclassed|extended|implemented)\s+by)\b",
     re.IGNORECASE,
 )
 _MOST_NAMES = 3
+_LOOKED_AT, _SHOWN = 400, 4
 _KEYWORDS = "class|struct|interface|trait|enum"
 _DEFINED = rf"(?:(?:async\s+)?def|func|function|fn|const|let|var|type|{_KEYWORDS})"
 
@@ -42,7 +50,7 @@ class Find:
         """Search, and for code look at every line with a name."""
         names = _names(scene.question) if scene.layout.kind == "code" else []
         if names:
-            derived = _DERIVED.search(scene.question) is not None
+            derived = _asks_for_derived(scene.question, names[0])
             program = _in_code(names, scene.asked, derived=derived)
         else:
             program = [f"print(search({scene.asked!r}, k=4))"]
@@ -57,6 +65,14 @@ def _names(question: str) -> list[str]:
     return list(dict.fromkeys(parts))[:_MOST_NAMES]
 
 
+def _asks_for_derived(question: str, name: str) -> bool:
+    """Whether classes are wanted that derive from `name`, and not what it derives from itself."""
+    if _BASE.search(question):
+        return True
+    verb = _DERIVING.search(question)
+    return verb is not None and verb.start() < question.find(name)
+
+
 def _in_code(names: list[str], asked: str, *, derived: bool) -> list[str]:
     lines = ["found = 0"]
     for name in names:
@@ -65,9 +81,13 @@ def _in_code(names: list[str], asked: str, *, derived: bool) -> list[str]:
             # What a class derives from may stand on lines of its own, in parentheses.
             pattern = rf"^\s*(?:{_KEYWORDS})\s+\w+(?:\s*\([^)]*|[^\n({{]*)\b{escaped}\b"
             lines.append(f'hits = grep(r"{pattern}", k=60)')
+            shown = "hits"
         else:
             pattern = rf"^\s*(?:{_DEFINED}\s+{escaped}\b|{escaped}\s*[:=])"
-            lines.append(f'hits = grep(r"{pattern}", k=4, flags=0)')
-        lines.append("found += len(hits); print(hits)")
+            lines.append(f'hits = grep(r"{pattern}", k={_LOOKED_AT}, flags=0)')
+            others = ", ".join(repr(one) for one in names if one != name)
+            # A field or a method is the one of the class that the question names beside it.
+            shown = f"hits.within({others})[:{_SHOWN}]" if others else f"hits[:{_SHOWN}]"
+        lines.append(f"found += len(hits); print({shown})")
     lines.append(f"print(search({asked!r}, k=2 if found else 5))")
     return lines

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, SupportsIndex
 
 from .staged import Name  # noqa: TC001 - the sandbox shows these signatures by help()
@@ -10,6 +11,7 @@ from .texts import cut
 # Characters that a list of hits prints, besides its note and the last hit.
 _PRINTED = 1_500
 _LONGEST = 400
+_WORD = re.compile(r"\w+")
 
 
 class Part(str):
@@ -116,8 +118,16 @@ class Hits(list[Part]):
     def __getitem__(self, key: SupportsIndex | slice) -> Any:
         if isinstance(key, slice):
             some = list(self)[key]
-            return Hits(some, f"{len(some)} of {len(self)} hits")
+            told = self.note if len(some) == len(self) else f"{len(some)} of {len(self)} hits"
+            return Hits(some, told)
         return super().__getitem__(key)
+
+    def within(self, *names: str) -> Hits:
+        """Those in a class or function of one of these names; all of them where none is."""
+        some = [hit for hit in self if not set(names).isdisjoint(_WORD.findall(hit.scope))]
+        if not some:
+            return self
+        return Hits(some, f"{len(some)} of {len(self)} hits, in {' or '.join(names)}")
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Hits, (list(self), self.note)
