@@ -1,6 +1,6 @@
 """What the sandbox costs: start, empty cell, sub-call, kill.
 
-    python -P bench/sandbox.py [auto|bwrap|none]
+    python -P bench/sandbox.py [auto|bwrap|landlock|none]
 
 The host answers each call at once, so that only the way there and back is measured.
 """

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from outcore.engine.budget import Usage
@@ -21,16 +22,13 @@ from outcore.engine.homes import Homes
 from outcore.engine.identity import identity
 from outcore.engine.lane import Lane
 from outcore.engine.line import Ticket
+from outcore.engine.retries import persistently
 from outcore.engine.traffic import Traffic
-from outcore.errors import ModelUnavailable
 from outcore.models.engine import Asked, TokenPrompt, check_chars, check_fits
 
 if TYPE_CHECKING:
     from outcore.engine.memo import Memo
     from outcore.models.engine import Engine, Generation, Priority, Request
-
-# Seconds before an engine that did not answer is asked again.
-_RETRIES = (0.25, 1.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,10 +209,7 @@ class Batcher:
         return generation
 
     async def _generate(self, request: Request) -> Generation:
-        for seconds in _RETRIES:
-            try:
-                return await self.engine.generate(request)
-            except ModelUnavailable:
-                self.traffic.retried += 1
-                await asyncio.sleep(seconds)
-        return await self.engine.generate(request)
+        return await persistently(partial(self.engine.generate, request), self._asked_again)
+
+    def _asked_again(self) -> None:
+        self.traffic.retried += 1

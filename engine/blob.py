@@ -18,6 +18,7 @@ from outcore.kernel_sandbox.inside.staged import FORMAT, STRIDE, TABLE_TYPE, Kin
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
+    from threading import Event
 
     import numpy.typing as npt
 
@@ -34,12 +35,14 @@ class BlobWriter:
 
     Args:
         folder: an empty folder, or one to be made.
+        stop: once it is set, nothing more is taken.
 
     Raises:
         BadContext: the folder holds files, or can't be written to.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, stop: Event | None = None) -> None:
+        self._stop = stop
         try:
             self._made = not folder.exists()
             folder.mkdir(parents=True, exist_ok=True)
@@ -81,12 +84,22 @@ class BlobWriter:
         """Characters written so far."""
         return self._chars
 
+    def look(self) -> None:
+        """See whether anything is still wanted.
+
+        Raises:
+            BadContext: the staging was stopped.
+        """
+        if self._stop is not None and self._stop.is_set():
+            raise BadContext("the context was not read to its end: the reading was stopped")
+
     def write(self, data: bytes) -> None:
         """Add a part of the current document: whole characters, as UTF-8.
 
         Raises:
-            BadContext: the disk is full, or fails otherwise.
+            BadContext: the disk is full, or fails otherwise; or the staging was stopped.
         """
+        self.look()
         first = -self._chars % STRIDE
         if data.isascii():
             chars = len(data)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 from dataclasses import dataclass, field, fields, replace
@@ -98,7 +99,7 @@ _COUNTERS = tuple(one.name for one in fields(Usage) if one.name != "above")
 
 @dataclass(slots=True, eq=False)
 class Spending:
-    """The running account of one run. Its clock starts when it is made.
+    """The running account of one run. Its clock starts when it is made, and stands while paused.
 
     What child runs spend is spent by the runs above them too, at the same moment, so that the
     first run's budget bounds the whole tree.
@@ -111,7 +112,7 @@ class Spending:
         turns: replies of its root.
         asked: sub-calls made by its code, and by that of child runs.
         guessed: calls that a dry run of its code foresaw and that the code has not made yet.
-        started: clock when the run began.
+        started: clock when the run began, later by what it was paused.
         cell_ends: clock when the cell that runs will be interrupted.
         parent: account of the run whose code started this one.
         children: accounts of child runs that have not ended.
@@ -176,10 +177,23 @@ class Spending:
         return self.budget.seconds - self.seconds
 
     @property
+    def kept(self) -> float:
+        """Seconds kept back for the last turn."""
+        return min(_LAST_TURN_MOST, _LAST_TURN_SHARE * self.budget.seconds)
+
+    @property
     def working_left(self) -> float:
         """Seconds until the time kept back for the last turn begins."""
-        kept = min(_LAST_TURN_MOST, _LAST_TURN_SHARE * self.budget.seconds)
-        return self.left - kept
+        return self.left - self.kept
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Stop the clock for a while."""
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            self.started += time.monotonic() - began
 
     def spent(self) -> str | None:
         """Which limit is reached, in words; None while there is something left."""

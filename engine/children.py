@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, Self
 
 from outcore.engine.corpus import stage
 from outcore.engine.subcalls import text_of
-from outcore.engine.trajectory import Trajectory
 from outcore.errors import ConfigError, IncompleteAnswer, OutcoreError
 
 if TYPE_CHECKING:
@@ -169,7 +168,7 @@ class Children:
             await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
 
     async def _ask(self, number: int, task: Task, corpus: Corpus, spending: Spending) -> Completion:
-        trajectory = Trajectory(self._parent.trajectory.folder / "children" / str(number))
+        trajectory = self._parent.trajectory.child(number)
         try:
             question = replace(
                 self._parent,
@@ -181,6 +180,9 @@ class Children:
                 level=self._parent.level + 1,
             )
             return await question.answer()
+        except asyncio.CancelledError:
+            trajectory.add("end", error="interrupted")
+            raise
         except OutcoreError as error:
             trajectory.add("end", error=f"{type(error).__name__}: {error}")
             raise

@@ -18,6 +18,7 @@ from outcore.kernel_sandbox.inside.staged import Kind, Name, Staged
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from threading import Event
 
     from outcore.engine.folder import Skipped
     from outcore.kernel_sandbox.inside.text import Text
@@ -211,7 +212,9 @@ class Corpus:
             at += len(needle)
 
 
-def stage(source: Any, into: Path, encoding: str | None = None) -> Corpus:
+def stage(
+    source: Any, into: Path, encoding: str | None = None, *, stop: Event | None = None
+) -> Corpus:
     """Write a context into a folder, faithful to the byte.
 
     Args:
@@ -225,14 +228,15 @@ def stage(source: Any, into: Path, encoding: str | None = None) -> Corpus:
         into: folder to be made, or an empty one. The caller removes it.
         encoding: encoding of the files, where it is not UTF-8. Naming one also lets files
             pass that look binary.
+        stop: ends it early when it is set.
 
     Raises:
         BadContext: the source is missing, unreadable, binary, in another encoding, no JSON
-            value, empty, or changed while it was read; or `into` can't be written to. Nothing
-            is left in `into`.
+            value, empty, or changed while it was read; or `into` can't be written to, or it was
+            stopped. Nothing is left in `into`.
     """
     check_encoding(encoding)
-    with BlobWriter(into) as writer:
+    with BlobWriter(into, stop) as writer:
         written = write_source(source, writer, encoding)
         if not writer.chars:
             given = f"{source} " if isinstance(source, Path) else ""

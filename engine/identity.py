@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from outcore.models.engine import Request
 
 # Part of every key: raise it when what stands between a question and its token ids changes.
-_LAYOUT = b"outcore 1"
+_LAYOUT = b"outcore 2"
 
 
 def identity(model: str, request: Request) -> bytes | None:

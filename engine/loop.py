@@ -6,6 +6,7 @@ import asyncio
 import threading
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from outcore.engine.endings import ENDING
 from outcore.errors import OutcoreError
 
 if TYPE_CHECKING:
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_CANCEL_SECONDS = 1.0
+_CANCEL_SECONDS = 3.0
 
 
 class LoopThread:
@@ -84,7 +85,8 @@ async def _finish(last: Callable[[], Coroutine[Any, Any, None]]) -> None:
     own = asyncio.current_task()
     tasks = [task for task in asyncio.all_tasks() if task is not own and _is_ours(task)]
     for task in tasks:
-        task.cancel()
+        if not task.get_name().startswith(ENDING):
+            task.cancel()
     ending = asyncio.create_task(last())
     if tasks:
         await asyncio.wait(tasks, timeout=_CANCEL_SECONDS)

@@ -39,6 +39,9 @@ CAP_BYTES = 4 * 2**30
 _TRIES = 3
 _RETRY_SECONDS = 1.0
 _MOST_WAITING = 1_000
+# A disk that hangs keeps a question no longer than this, and the end of the process.
+_PATIENCE_SECONDS = 20.0
+_END_SECONDS = 60.0
 _MOST_TOUCHED = 4_000
 
 
@@ -106,7 +109,9 @@ class Memo:
             if self._thread is None:
                 return
             self._jobs.put(self._end)
-        self._thread.join()
+        self._thread.join(_END_SECONDS)
+        if self._thread.is_alive():
+            _LOG.warning("the memo %s does not close; what was not written yet is lost", self._path)
 
     def stats(self) -> MemoStats:
         """What the file holds, with what was put so far; waits for the thread.
@@ -143,8 +148,21 @@ class Memo:
 
     def _send(self, loop: asyncio.AbstractEventLoop) -> None:
         batch = self._asked.pop(loop)
-        if not self._submit(partial(self._answer, loop, batch)):
-            _deliver(batch, {})
+        late = loop.call_later(_PATIENCE_SECONDS, self._give_up, batch)
+        if not self._submit(partial(self._answer, loop, batch, late)):
+            _deliver(batch, {}, late)
+
+    def _give_up(self, batch: Asked) -> None:
+        if not self._off:
+            _LOG.warning(
+                "the memo %s has not answered for %.0f s. This run goes on and remembers nothing "
+                "more.",
+                self._path,
+                _PATIENCE_SECONDS,
+            )
+        self._off = self._writes_off = True
+        for _, answer in batch:
+            _finish(answer, None)
 
     # The rest runs on the thread.
 
@@ -169,11 +187,13 @@ class Memo:
         if not self._writes_off:
             self._waiting[key] = generation
 
-    def _answer(self, loop: asyncio.AbstractEventLoop, batch: Asked) -> None:
+    def _answer(
+        self, loop: asyncio.AbstractEventLoop, batch: Asked, late: asyncio.TimerHandle
+    ) -> None:
         found = self._read([key for key, _ in batch])
         # The loop may have ended meanwhile.
         with contextlib.suppress(RuntimeError):
-            loop.call_soon_threadsafe(_deliver, batch, found)
+            loop.call_soon_threadsafe(_deliver, batch, found, late)
 
     def _flush(self, loop: asyncio.AbstractEventLoop, done: asyncio.Future[None]) -> None:
         self._write_all()
@@ -237,7 +257,8 @@ class Memo:
         self._waiting.clear()
 
 
-def _deliver(batch: Asked, found: Mapping[bytes, Generation]) -> None:
+def _deliver(batch: Asked, found: Mapping[bytes, Generation], late: asyncio.TimerHandle) -> None:
+    late.cancel()
     for key, answer in batch:
         _finish(answer, found.get(key))
 

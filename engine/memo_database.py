@@ -30,7 +30,11 @@ _SCHEMA = (
     f"PRAGMA application_id = {_APPLICATION}",
     f"PRAGMA user_version = {_FORMAT}",
 )
-_BROKEN = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+_COLUMNS = ("id", "key", "used", "value")
+# What is asked of it is right, so that a file which takes it for wrong is no memo of ours.
+_BROKEN = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR)
+# What comes of numbers that are texts, and texts that are bytes.
+_ODD = (TypeError, ValueError)
 _HELD = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL)
 _PRIMARY = 0xFF
 _PATIENCE_SECONDS = 5.0
@@ -75,15 +79,15 @@ class MemoDatabase:
         try:
             try:
                 return work(self._connection)
-            except sqlite3.Error as error:
+            except (sqlite3.Error, *_ODD) as error:
                 self._roll_back()
                 # Once: where that does not help, it is the disk.
-                if _code(error) not in _BROKEN or self._renewed:
+                if not _is_broken(error) or self._renewed:
                     raise
                 self._renewed = True
                 self._reopen(error)
                 return work(self._connection)
-        except (OSError, sqlite3.Error) as error:
+        except (OSError, sqlite3.Error, *_ODD) as error:
             self._roll_back()
             raise self._explained(error) from error
 
@@ -125,7 +129,7 @@ class MemoDatabase:
         except OSError:
             return False
 
-    def _reopen(self, broken: sqlite3.Error | None = None) -> None:
+    def _reopen(self, broken: Exception | None = None) -> None:
         with self._locked():
             self.close()
             if broken is not None and self._is_at_its_path():
@@ -135,8 +139,8 @@ class MemoDatabase:
     def _connect_or_begin_anew(self) -> None:
         try:
             self._connection = _connect(self._path)
-        except sqlite3.Error as error:
-            if _code(error) not in _BROKEN:
+        except (sqlite3.Error, *_ODD) as error:
+            if not _is_broken(error):
                 raise
             _set_aside(self._path, error)
             self._connection = _connect(self._path)
@@ -185,6 +189,10 @@ def _prepare(connection: sqlite3.Connection) -> None:
         raise _ForeignError("it is another program's database")
     if not fresh and version != _FORMAT:
         raise _ForeignError(f"its format is {version}, and this version of outcore has {_FORMAT}")
+    if not fresh and set(_COLUMNS) != {
+        name for (name,) in connection.execute("SELECT name FROM pragma_table_info('entry')")
+    }:
+        raise _ForeignError("its table of entries is not as it was made")
     connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
     connection.execute("PRAGMA journal_mode = WAL").fetchall()
     # A killed process loses nothing by it; a power cut may take the last seconds.
@@ -197,7 +205,7 @@ def _prepare(connection: sqlite3.Connection) -> None:
             connection.execute(statement)
 
 
-def _set_aside(path: Path, why: sqlite3.Error) -> None:
+def _set_aside(path: Path, why: Exception) -> None:
     broken = path.with_name(f"{path.name}.broken-{time.strftime('%Y%m%d-%H%M%S')}")
     while broken.exists():
         broken = broken.with_name(f"{broken.name}-again")
@@ -212,6 +220,10 @@ def _set_aside(path: Path, why: sqlite3.Error) -> None:
         why,
         broken,
     )
+
+
+def _is_broken(error: Exception) -> bool:
+    return isinstance(error, _ODD) or _code(error) in _BROKEN
 
 
 def _code(error: Exception) -> int:

@@ -15,6 +15,8 @@ from outcore.engine.card import card
 from outcore.engine.children import Children
 from outcore.engine.citations import cite
 from outcore.engine.desk import Desk, Draft
+from outcore.engine.direct import Direct
+from outcore.engine.endings import end
 from outcore.engine.form import Form
 from outcore.engine.layout import layout_of
 from outcore.engine.plans.scene import Scene
@@ -24,9 +26,8 @@ from outcore.engine.result import Completion
 from outcore.engine.run import Outcome, Run
 from outcore.engine.search import SearchIndex
 from outcore.engine.subcalls import SubCalls
-from outcore.errors import OutcoreError
 from outcore.kernel_sandbox import Kernel, KernelSpec
-from outcore.models.engine import Priority, Request
+from outcore.models.engine import Priority
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -35,15 +36,12 @@ if TYPE_CHECKING:
     from outcore.engine.batcher import Batchers
     from outcore.engine.budget import Spending
     from outcore.engine.corpus import Corpus
+    from outcore.engine.result import Citation
     from outcore.engine.search import Passage
     from outcore.engine.trajectory import Trajectory
     from outcore.kernel_sandbox import Handler, Pool
     from outcore.models.serve import Served
 
-_DIRECT_REPLY = 512
-_DIRECT_SYSTEM = "You answer a question about a text. Answer from the text alone."
-# No tokenizer in use puts more characters into a token, but for long blanks.
-_CHARS_PER_TOKEN = 16
 _SAMPLE_CHARS = 4_000
 _SAMPLES = 8
 # Indexes are built apart from what waits for the next thread, such as typed calls.
@@ -51,11 +49,36 @@ _INDEXERS = ThreadPoolExecutor(2, thread_name_prefix="index")
 # A slice leaves room for the question, the reply, and text denser than the samples.
 _SLICE_SHARE = 0.6
 _SLICE_MOST = 8_192
+# How long a run that has ended waits for the building of an index to end too.
+_INDEX_SECONDS = 0.2
+# A run broken off at its deadline waits so long for what clears away after it, a cancelled one
+# longer.
+_LATE_SECONDS = 0.2
+_CLEARED_SECONDS = 5.0
+# And how long its answer, past the deadline, waits for its citations.
+_CITE_SECONDS = 0.3
 _TYPES = {
     "str": "a str",
     "list": "a list",
     "dict": "a dict from name to text",
 }
+
+
+@dataclass(slots=True)
+class _SoFar:
+    """How far a question has come.
+
+    Attributes:
+        run: its turns, once they have begun.
+        outcome: what came of them, once they have ended.
+        tier: isolation of the kernel, `direct` before there is one.
+        warning: why that is weaker than it could be, where nobody had asked for it.
+    """
+
+    run: Run | None = None
+    outcome: Outcome | None = None
+    tier: str = "direct"
+    warning: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,16 +127,10 @@ class Question:
                 "documents": len(self.corpus.documents),
             },
         )
-        direct = await self._direct_prompt()
-        shown: list[Passage] = []
-        if direct is not None:
-            outcome, tier = await self._directly(direct), "direct"
-        else:
-            outcome, tier, shown = await self._with_kernel()
+        so_far = _SoFar()
+        outcome = await self._in_time(so_far)
         draft = outcome.draft
-        citations = await asyncio.to_thread(
-            cite, self.corpus, self.text, draft.content, draft.quotes, shown
-        )
+        citations = await self._cited(draft, so_far.run.desk.shown if so_far.run else [])
         completion = Completion(
             answer=self._formed(draft.content),
             complete=outcome.reason is None,
@@ -125,47 +142,58 @@ class Question:
             turns=self.spending.turns,
             seconds=self.spending.seconds,
             run_dir=self.trajectory.folder,
-            sandbox=tier,
+            sandbox=so_far.tier,
+            sandbox_warning=so_far.warning,
             reason=outcome.reason,
+            record_error=self.trajectory.loss,
         )
         self.trajectory.add("end", **completion.as_dict())
         return completion
 
-    async def _direct_prompt(self) -> Request | None:
-        mode, corpus = self.settings.direct, self.corpus
-        most = self._profile().direct_tokens
-        if mode == "never" or (mode == "auto" and corpus.chars > most * _CHARS_PER_TOKEN):
-            return None
-        root = self.served.root
-        text = await asyncio.to_thread(corpus.joined)
-        dialogue = root.dialogue(_DIRECT_SYSTEM)
-        prompt = await asyncio.to_thread(dialogue.ask, f"{text}\n\n{self.text}")
-        room = root.window - _DIRECT_REPLY
-        if mode == "auto" and root.length(prompt) > min(most, room // 2):
-            return None
-        # Root turns are few and wait for no room in the engine; children may be many.
-        priority = Priority.SUB_CALL if self.level else Priority.ROOT
-        return Request(prompt, _DIRECT_REPLY, priority=priority)
-
-    async def _directly(self, request: Request) -> Outcome:
-        self.phase("reading")
-        self.spending.turns += 1
-        self.trajectory.add("turn", number=1, direct=True)
+    async def _in_time(self, so_far: _SoFar) -> Outcome:
+        """What comes of it before its seconds are over, wherever that finds it."""
+        work = asyncio.create_task(self._answered(so_far))
         try:
-            async with asyncio.timeout(max(0.0, self.spending.left)):
-                generation = await self.batchers.root.submit(
-                    request, self.spending.root, self.spending.check_call
+            await asyncio.wait([work], timeout=max(0.0, self.spending.left))
+        except asyncio.CancelledError:
+            work.cancel()
+            await end(work, _CLEARED_SECONDS)
+            raise
+        if work.done():
+            return work.result()
+        work.cancel()
+        await end(work, _LATE_SECONDS)
+        if so_far.outcome is not None:
+            return so_far.outcome
+        best = so_far.run.best if so_far.run is not None else None
+        spent = f"the run has spent {self.spending.budget.seconds:.4g} seconds"
+        return Outcome(best or Draft(), spent)
+
+    async def _answered(self, so_far: _SoFar) -> Outcome:
+        direct = Direct(self.served.root, self.batchers.root, self.spending, self.trajectory)
+        most = self._profile().direct_tokens
+        prompt = await direct.prompt(self.text, self.corpus, self.settings.direct, most)
+        if prompt is None:
+            so_far.outcome = await self._with_kernel(so_far)
+        else:
+            self.phase("reading")
+            # Root turns are few and wait for no room in the engine; children may be many.
+            priority = Priority.SUB_CALL if self.level else Priority.ROOT
+            so_far.outcome = await direct.answer(prompt, priority)
+        return so_far.outcome
+
+    async def _cited(self, draft: Draft, shown: list[Passage]) -> tuple[Citation, ...]:
+        """Where the answer stands; nowhere, if a huge context can't be looked through in time."""
+        seconds = max(_CITE_SECONDS, self.spending.left)
+        try:
+            async with asyncio.timeout(seconds):
+                return await asyncio.to_thread(
+                    cite, self.corpus, self.text, draft.content, draft.quotes, shown
                 )
         except TimeoutError:
-            limit = f"{self.spending.budget.seconds:g}"
-            return Outcome(Draft(), f"{self.served.root.name} did not answer within {limit} s")
-        self.spending.root.add(generation)
-        self.trajectory.add("reply", text=generation.text, tokens_in=generation.tokens_in)
-        answer = generation.text.strip()
-        reason = "the answer was cut off at its longest" if generation.finish == "length" else None
-        return Outcome(Draft(answer, ready=True), reason if answer else "the root said nothing")
+            return ()
 
-    async def _with_kernel(self) -> tuple[Outcome, str, list[Passage]]:
+    async def _with_kernel(self, so_far: _SoFar) -> Outcome:
         sub, judge = self.served.sub, self.served.judge
         profile = self._profile()
         children = Children(self) if self.level < self.settings.depth else None
@@ -194,7 +222,8 @@ class Question:
             self.phase("starting the sandbox")
             async with self._kernel(spec, desk.handle) as kernel:
                 self.phase("working")
-                run = Run(
+                so_far.tier, so_far.warning = kernel.tier, kernel.warning
+                so_far.run = Run(
                     scene=Scene(self.text, told, self.corpus, layout),
                     context_type=_TYPES[self.corpus.kind],
                     root=self.batchers.root,
@@ -211,15 +240,17 @@ class Question:
                         "advice": advice(sub, chars_per_token, small=not self.served.sub_judges),
                     },
                 )
-                return await run.answer(), kernel.tier, desk.shown
+                # Told before the kernel ends, which may take it past the deadline.
+                so_far.outcome = await so_far.run.answer()
+                return so_far.outcome
         finally:
             stop.set()
             sub_calls.close()
             if children is not None:
                 await children.close()
             # Its failure, if it failed, has been told to whoever searched.
-            with contextlib.suppress(OutcoreError):
-                await index
+            index.add_done_callback(_heard)
+            await asyncio.wait([index], timeout=_INDEX_SECONDS)
 
     @contextlib.asynccontextmanager
     async def _kernel(self, spec: KernelSpec, handler: Handler) -> AsyncIterator[Kernel]:
@@ -244,3 +275,8 @@ class Question:
         pieces = await asyncio.to_thread(self.corpus.samples, _SAMPLES, _SAMPLE_CHARS)
         text = "".join(pieces)
         return max(0.5, len(text) / max(1, await self.served.sub.count_tokens(text)))
+
+
+def _heard(index: asyncio.Future[SearchIndex]) -> None:
+    if not index.cancelled():
+        index.exception()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from bisect import bisect_left
 from dataclasses import dataclass
 
 from outcore.engine.fences import Block, blocks
@@ -14,11 +15,8 @@ _TURN_ENDS = re.compile(
     r"|<\uff5cend\u2581of\u2581sentence\uff5c>)[ \t]*(?:\n|$)"
 )
 _TURN_STARTS = re.compile(r"\s*<\|im_start\|>\s*assistant[ \t]*\n?")
-_THOUGHT = re.compile(
-    r"^[ \t]*<think(?:ing)?>.*?</think(?:ing)?>"
-    r"|\A\s*<think(?:ing)?>.*|^[ \t]*<think(?:ing)?>[ \t]*\n.*",
-    re.DOTALL | re.MULTILINE,
-)
+_THOUGHT_STARTS = re.compile(r"(?:\A\s*|^[ \t]*)<think(?:ing)?>(?P<alone>[ \t]*\n)?", re.MULTILINE)
+_THOUGHT_CLOSES = re.compile(r"</think(?:ing)?>")
 # Not in quotes, as in code that handles such tags.
 _THOUGHT_ENDS = re.compile(r"(?<![\"'`|*/])</think(?:ing)?>(?![\"'`|])")
 _LINE_ENDS = re.compile(r"[ \t]*[*_.`]*[ \t]*(?:\n|$)")
@@ -98,9 +96,28 @@ def _spoken(text: str) -> str:
     text = text[start.end() :] if start else text
     end = _TURN_ENDS.search(text)
     text = text[: end.start()] if end else text
-    text = _THOUGHT.sub("", text)
+    text = _without_thoughts(text)
     ends = list(_THOUGHT_ENDS.finditer(text))
     return text[ends[-1].end() :] if ends else text
+
+
+def _without_thoughts(text: str) -> str:
+    """`text` without thoughts that begin a line; one that is left open goes to the end.
+
+    Where none closes, an opening amid the text must have its line to itself to count.
+    """
+    parts, at = [], 0
+    closes = [found.end() for found in _THOUGHT_CLOSES.finditer(text)]
+    for start in _THOUGHT_STARTS.finditer(text):
+        if start.start() < at:
+            continue
+        close = bisect_left(closes, start.end() + 1)
+        if close < len(closes):
+            parts.append(text[at : start.start()])
+            at = closes[close]
+        elif start.start() == 0 or start["alone"]:
+            return "".join([*parts, text[at : start.start()]])
+    return "".join([*parts, text[at:]])
 
 
 def _outside(text: str, found: list[Block]) -> str:

@@ -41,7 +41,9 @@ class Completion:
         seconds: wall clock, without starting the engines.
         run_dir: folder of the trajectory.
         sandbox: isolation that was in force; `direct` where no code was run.
+        sandbox_warning: why that was weaker than it could be, where nobody had asked for it.
         reason: why it is incomplete; None where it is complete.
+        record_error: why the trajectory is not whole, as on a full disk; None where it is.
     """
 
     answer: str
@@ -53,6 +55,8 @@ class Completion:
     run_dir: Path
     sandbox: str
     reason: str | None = None
+    record_error: str | None = None
+    sandbox_warning: str | None = None
 
     @property
     def response(self) -> str:
@@ -79,4 +83,6 @@ class Completion:
             "seconds": round(self.seconds, 3),
             "run_dir": str(self.run_dir),
             "sandbox": self.sandbox,
+            "sandbox_warning": self.sandbox_warning,
+            "record_error": self.record_error,
         }

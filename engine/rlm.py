@@ -7,33 +7,31 @@ import contextlib
 import gc
 import os
 import secrets
-import shutil
-import tempfile
 import time
 from dataclasses import dataclass, fields, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from outcore.config import Settings, home
 from outcore.engine.batcher import Batchers
 from outcore.engine.budget import Spending
 from outcore.engine.children import INSTRUCTION_INSIDE
-from outcore.engine.corpus import stage
 from outcore.engine.loop import LoopThread
 from outcore.engine.memo import Memo
 from outcore.engine.profile import Profile
 from outcore.engine.question import Question
 from outcore.engine.result import Completion
+from outcore.engine.staging import Staging
 from outcore.engine.trajectory import Trajectory
 from outcore.errors import ConfigError, OutcoreError
 from outcore.kernel_sandbox import Pool, tiers
 from outcore.kernel_sandbox.session import Session
 from outcore.models.progress import SILENT
 from outcore.models.serve import Served, serve
-from outcore.reaper import reaper
+from outcore.reaper import owner, reaper
 
 if TYPE_CHECKING:
     from outcore.config import Budget
+    from outcore.engine.corpus import Corpus
     from outcore.models.progress import Progress
 
 __all__ = ["RLM", "Completion"]
@@ -98,7 +96,7 @@ class RLM:
         self._session: Session | None = None
         self._memo: Memo | None = None
         self._logs = home() / "logs" / f"{os.getpid()}-{secrets.token_hex(3)}"
-        self._spare = home() / "staged" / f"{os.getpid()}-{secrets.token_hex(3)}"
+        self._spare = home() / "staged" / f"{owner()}-{secrets.token_hex(4)}"
         self._pool = Pool(self._spare, self.settings.kernels)
         self._starting = asyncio.Lock()
         self._closed = False
@@ -179,6 +177,7 @@ class RLM:
                     scratch=self._session.folder,
                     logs=self._logs,
                     progress=self._progress,
+                    shared_prefix=self.settings.shared_prefix,
                 )
                 if self.settings.memo:
                     self._memo = Memo(home() / "memo.db")
@@ -201,60 +200,86 @@ class RLM:
         text = root_prompt if root_prompt is not None else INSTRUCTION_INSIDE
         if not text.strip():
             raise ConfigError("the question is empty")
+        if not text.isascii() and text.encode("utf-8", "replace").decode() != text:
+            raise ConfigError(
+                "the question has half of a surrogate pair, or bytes that are not UTF-8: write it "
+                "in UTF-8"
+            )
         # What can be seen to fail is seen before models are fetched and started.
         if self.settings.profile is not None:
             Profile.load(self.settings.profile)
         if self.settings.direct != "always":
             await asyncio.to_thread(tiers.choose, self.settings.sandbox)
-        staged = _folder_for_staging()
+        spending = Spending(budget if budget is not None else self.settings.budget)
+        staging = Staging()
         try:
             self.status.phase = "reading the context"
-            corpus = await asyncio.to_thread(
-                stage, prompt, staged / "context", self.settings.encoding
-            )
-            served, batchers = await self._models()
-            spending = Spending(budget if budget is not None else self.settings.budget)
-            self.status.spending = spending
+            corpus = await staging.stage(prompt, self.settings.encoding, spending.left)
+            # Before the models, which take long to start: a record that can't be is told at once.
             trajectory = Trajectory(self.settings.runs_dir / _run_id())
             try:
-                question = Question(
-                    text,
-                    corpus,
-                    served,
-                    batchers,
-                    self.settings,
-                    spending,
-                    trajectory,
-                    self._phase,
-                    self._pool,
-                )
-                return await question.answer()
-            except OutcoreError as error:
-                trajectory.add("end", error=f"{type(error).__name__}: {error}")
+                if corpus is None:
+                    completion = self._unread(text, spending, trajectory)
+                else:
+                    completion = await self._asked(text, corpus, spending, trajectory)
+            except BaseException as error:
+                trajectory.add("end", error=_told(error))
                 raise
             finally:
                 trajectory.close()
+            return replace(completion, record_error=trajectory.loss)
         finally:
             self.status.phase = "idle"
-            await asyncio.to_thread(shutil.rmtree, staged, ignore_errors=True)
-            reaper().release_path(staged)
+            await staging.close()
+
+    async def _asked(
+        self, text: str, corpus: Corpus, spending: Spending, trajectory: Trajectory
+    ) -> Completion:
+        with spending.paused():
+            served, batchers = await self._models()
+        self.status.spending = spending
+        question = Question(
+            text,
+            corpus,
+            served,
+            batchers,
+            self.settings,
+            spending,
+            trajectory,
+            self._phase,
+            self._pool,
+        )
+        return await question.answer()
+
+    def _unread(self, text: str, spending: Spending, trajectory: Trajectory) -> Completion:
+        """What comes of a question whose seconds end before its context is read."""
+        served = self._served
+        root, sub = (served.root.name, served.sub.name) if served else ("none", "none")
+        trajectory.add("run", question=text)
+        completion = Completion(
+            answer="",
+            complete=False,
+            citations=(),
+            usage={"root": (root, spending.root), "sub": (sub, spending.sub)},
+            turns=0,
+            seconds=spending.seconds,
+            run_dir=trajectory.folder,
+            sandbox="direct",
+            reason=f"reading the context took longer than {spending.budget.seconds:.4g} seconds",
+        )
+        trajectory.add("end", **completion.as_dict())
+        return completion
 
     def _phase(self, phase: str) -> None:
         self.status.phase = phase
 
 
-def _folder_for_staging() -> Path:
-    base = home() / "staged"
-    try:
-        base.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix=f"{os.getpid()}-", dir=base))
-    except OSError as error:
-        raise ConfigError(
-            f"can't write to {base}: {error.strerror}; point OUTCORE_HOME elsewhere"
-        ) from error
-    reaper().adopt_path(folder)
-    return folder
-
-
 def _run_id() -> str:
     return f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
+
+
+def _told(error: BaseException) -> str:
+    """How a run that was broken off ended."""
+    if isinstance(error, asyncio.CancelledError):
+        return "interrupted"
+    return f"{type(error).__name__}: {error}"

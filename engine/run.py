@@ -18,7 +18,7 @@ from outcore.engine.history import UserMessage
 from outcore.engine.profile import fill
 from outcore.engine.root import NO_CODE, Root
 from outcore.engine.source_code import blank
-from outcore.errors import PromptTooLong
+from outcore.errors import ModelError, PromptTooLong, SandboxError
 
 if TYPE_CHECKING:
     from outcore.engine.batcher import Batcher
@@ -33,6 +33,11 @@ if TYPE_CHECKING:
 _LAST_CHARS = 2_000
 # A root that has run one cell this often after the first time is not going to do another.
 _MOST_REPEATS = 3
+# A run in which so many kernels have died is not going to end well.
+_MOST_DEATHS = 3
+# Of the time kept back for the last turn, what a cell may take that has to be interrupted.
+_GRACE_SHARE = 0.25
+_LEAST_SECONDS = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,20 +87,29 @@ class Run:
     _root: Root = field(init=False)
     _last_cell: str = field(default="", init=False)
     _repeats: int = field(default=0, init=False)
+    _deaths: int = field(default=0, init=False)
+    _death: str = field(default="", init=False)
 
-    async def answer(self) -> Outcome:
-        """Take turns until the root answers or the budget ends.
-
-        Raises:
-            ModelError: the root's engine died or refused.
-            SandboxError: no kernel can be had any more.
-        """
+    def __post_init__(self) -> None:
         profile, question = self.profile, self.scene.question
         system = fill(profile.system, context_type=self.context_type, **self.limits)
         offers = bool(self.scene.labels or Form.of(question))
         self._guard = Guard(question, system, offers=offers)
         self._root = Root(self.root, profile, system, self.spending, self.trajectory)
-        message = UserMessage(profile.first, {"card": self.scene.card, "question": question})
+
+    @property
+    def best(self) -> Draft | None:
+        """The best answer so far, if there is any."""
+        return self._guard.best if hollow(self.desk.draft) else self.desk.draft
+
+    async def answer(self) -> Outcome:
+        """Take turns until the root answers or the budget ends.
+
+        Raises:
+            ModelError: the root's engine died or refused, and no answer stood yet.
+        """
+        first = {"card": self.scene.card, "question": self.scene.question}
+        message = UserMessage(self.profile.first, first)
         shown = _Shown()
         while (spent := self.spending.spent()) is None:
             self.spending.turns += 1
@@ -105,8 +119,13 @@ class Run:
                 spent = f"the root's window ({error.tokens:,} tokens)"
                 break
             except TimeoutError:
-                spent = f"{self.spending.budget.seconds:g} seconds"
+                spent = f"{self.spending.budget.seconds:.4g} seconds"
                 break
+            except ModelError as error:
+                # What was paid for is not thrown away with the engine.
+                if self.best is None:
+                    raise
+                return Outcome(self.best, f"the root failed: {error}")
             final = reply.final if reply.final and reply.final.text.strip() else None
             if reply.code is None and final is not None and not final.variable:
                 draft = Draft(final.text, ready=True)
@@ -122,12 +141,18 @@ class Run:
             if code is None:
                 shown = _Shown("(no code was run)", NO_CODE)
             else:
-                shown, finished = await self._cell(code, reply.extra_blocks)
+                try:
+                    shown, finished = await self._cell(code, reply.extra_blocks)
+                except SandboxError as error:
+                    return await self._last_turn(shown, f"no kernel can be had any more: {error}")
                 if finished:
                     return Outcome(self.desk.draft, None)
             message = self._after(shown)
             if self._repeats >= _MOST_REPEATS:
                 return await self._last_turn(shown, "the root ran the same cell again and again")
+            if self._deaths >= _MOST_DEATHS:
+                reason = f"the kernel had to be replaced {self._deaths} times, at last since "
+                return await self._last_turn(shown, reason + self._death)
         return await self._last_turn(shown, f"the run has spent {spent}")
 
     def _after(self, shown: _Shown) -> UserMessage:
@@ -145,10 +170,19 @@ class Run:
 
     async def _cell(self, code: str, extra_blocks: int) -> tuple[_Shown, bool]:
         """Run one cell. Returns what the root is shown of it, and whether it answered."""
-        seconds = max(1.0, min(self.spending.budget.cell_seconds, self.spending.working_left))
+        left, kept = self.spending.working_left, self.spending.kept
+        seconds = max(_LEAST_SECONDS, min(self.spending.budget.cell_seconds, left))
         self.spending.cell_ends = time.monotonic() + seconds
-        result = await self.kernel.run(code, seconds=seconds)
+        result = await self.kernel.run(
+            code,
+            seconds=seconds,
+            grace=max(0.0, left - seconds) + _GRACE_SHARE * kept,
+            last=seconds >= left,
+        )
         self.spending.cell_ends = math.inf
+        if result.status == "killed":
+            self._deaths += 1
+            self._death = str(result.error).partition(". ")[0]
         self.trajectory.add(
             "cell",
             code=code,
@@ -194,9 +228,8 @@ class Run:
 
     async def _last_turn(self, shown: _Shown, reason: str) -> Outcome:
         """Let the root answer with what it has seen, in words."""
-        best = self._guard.best if hollow(self.desk.draft) else self.desk.draft
-        if best is not None:
-            return Outcome(best, reason)
+        if self.best is not None:
+            return Outcome(self.best, reason)
         values = self._values(shown)
         output = clip(shown.output, _LAST_CHARS)
         try:

@@ -162,7 +162,9 @@ class SearchIndex:
             once.setdefault((one.document, one.offset), one)
         return Found(tuple(once.values()), " ".join(notes))
 
-    def _find(self, searcher: tantivy.Searcher, text: str, k: int) -> tuple[list[Passage], str]:
+    def _find(
+        self, searcher: tantivy.Searcher, text: str, k: int, *, noted: bool = True
+    ) -> tuple[list[Passage], str]:
         asked = self._queries.make(text)
         if asked.loose is None:
             raise ConfigError(
@@ -196,7 +198,8 @@ class SearchIndex:
         passages = [
             self._passage(places[at], hits[places[at]], texts[at], stands[at]) for at in best[:k]
         ]
-        return passages, self._note(searcher, counts, found=bool(passages))
+        note = self._note(searcher, counts, found=bool(passages)) if noted else ""
+        return passages, note
 
     def _count(self, searcher: tantivy.Searcher, item: Item) -> int:
         """In how many passages an item stands."""
@@ -227,7 +230,8 @@ class SearchIndex:
 
     def _shown(self, searcher: tantivy.Searcher, word: str) -> str:
         """The best passage for a word that does occur, cut."""
-        passages, _ = self._find(searcher, word, 1)
+        # Without a note of its own: what is spelled like this word may be the first one again.
+        passages, _ = self._find(searcher, word, 1, noted=False)
         if not passages:
             return f"try search({word!r})"
         best = passages[0]

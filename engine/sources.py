@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from outcore.engine.folder import Found, Skipped, walk
+from outcore.engine.folder import Found, Skipped, is_utf8, walk
 from outcore.engine.textfile import Unreadable, read_parts
 from outcore.errors import BadContext
 
@@ -117,6 +118,8 @@ def _as_json(where: str, value: Any) -> str:
         return json.dumps(value, ensure_ascii=False)
     except RecursionError:
         raise BadContext(f"{where} is nested too deeply, or holds itself") from None
+    except ValueError as error:  # a whole number of more digits than Python writes
+        raise BadContext(f"{where} can't be written as JSON: {error}") from error
 
 
 def _check_json(where: str, value: Any) -> None:
@@ -145,7 +148,7 @@ def _encodable(text: str, where: str, start: int = 0) -> bytes:
 
 
 def _write_path(path: Path, writer: BlobWriter, encoding: str | None) -> Written:
-    if path.is_dir():
+    if _is_folder(path):
         return _write_files(walk(path), writer, encoding, str(path))
     if path.suffix.lower() in _JSON_LINES:
         _write_json_lines(path, writer, encoding)
@@ -164,17 +167,27 @@ def _write_paths(paths: list[Path], writer: BlobWriter, encoding: str | None) ->
     # abspath, not resolve: the names are those the user gave.
     places = [Path(os.path.abspath(path)) for path in paths]  # noqa: PTH100
     shared = Path(os.path.commonpath([place.parent for place in places]))
-    found: dict[str, Found | Skipped] = {}
+    found: dict[str, Found] = {}
+    skipped: list[Skipped] = []
     for place in places:
         name = place.relative_to(shared).as_posix()
-        if not place.is_dir():
+        if not is_utf8(name):
+            raise BadContext(
+                f"{str(place)!a} can't be the name of a document, since it is not UTF-8: rename "
+                "it, or give a link to it with another name"
+            )
+        if not _is_folder(place):
             # Named by the user, it must be readable: this raises otherwise.
             next(read_parts(place, encoding), None)
-            found[name] = Found(name, place)
+            found[name] = Found(name, str(place))
             continue
         for one in walk(place):
-            found[f"{name}/{one.name}"] = one._replace(name=f"{name}/{one.name}")
-    return _write_files(found.values(), writer, encoding, "these paths")
+            inside = f"{name}/{one.name}"
+            if isinstance(one, Found):
+                found[inside] = Found(inside, one.place)
+            else:
+                skipped.append(Skipped(inside, one.reason))
+    return _write_files([*found.values(), *skipped], writer, encoding, "these paths")
 
 
 def _write_files(
@@ -182,12 +195,12 @@ def _write_files(
 ) -> Written:
     names: list[str] = []
     skipped: list[Skipped] = []
-    for one in sorted(found):
+    for one in sorted(_watched(found, writer), key=attrgetter("name")):
         if isinstance(one, Skipped):
             skipped.append(one)
             continue
         try:
-            parts = _checked_parts(one.path, encoding)
+            parts = _checked_parts(one.path, encoding, writer)
         except Unreadable as error:
             skipped.append(Skipped(one.name, error.reason))
             continue
@@ -202,7 +215,19 @@ def _write_files(
     return Written("dict", names, skipped=tuple(skipped))
 
 
-def _checked_parts(path: Path, encoding: str | None) -> Iterable[bytes]:
+def _is_folder(path: Path) -> bool:
+    # Path.is_dir raises where a folder above may not be entered, or the name is too long.
+    return os.path.isdir(path)  # noqa: PTH112
+
+
+def _watched(found: Iterable[Found | Skipped], writer: BlobWriter) -> Iterator[Found | Skipped]:
+    """What is found, as long as it is wanted: a large folder takes long to walk."""
+    for one in found:
+        writer.look()
+        yield one
+
+
+def _checked_parts(path: Path, encoding: str | None, writer: BlobWriter) -> Iterable[bytes]:
     """The parts of a file, all of which have been read once without fault."""
     try:
         large = path.stat().st_size > _HELD
@@ -211,7 +236,7 @@ def _checked_parts(path: Path, encoding: str | None) -> Iterable[bytes]:
     if not large:
         return list(read_parts(path, encoding))
     for _ in read_parts(path, encoding):
-        continue
+        writer.look()
     return read_parts(path, encoding)
 
 

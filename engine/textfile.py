@@ -7,7 +7,8 @@ import os
 import stat
 from typing import TYPE_CHECKING
 
-from outcore.errors import BadContext
+from outcore import config
+from outcore.errors import BadContext, ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,6 +29,7 @@ _MAGIC = {
     b"\xff\xd8\xff": "an image; only text can be read",
     b"SQLite format 3\x00": "an SQLite database; export its tables as text first",
 }
+_MARK = 4
 _BYTE_ORDER_MARKS = {
     codecs.BOM_UTF32_LE: "utf-32",
     codecs.BOM_UTF32_BE: "utf-32",
@@ -50,14 +52,11 @@ class Unreadable(BadContext):
 
 def check_encoding(encoding: str | None) -> None:
     """Raise BadContext unless Python knows the text encoding of that name."""
-    if encoding is None:
-        return
     try:
-        " ".encode(encoding)
-    except (LookupError, ValueError) as error:
-        raise BadContext(
-            f"there is no text encoding {encoding!r}; examples are utf-8, latin-1, cp1252, utf-16"
-        ) from error
+        if encoding is not None:
+            config.check_encoding(encoding)
+    except ConfigError as error:
+        raise BadContext(str(error)) from error
 
 
 def read_parts(path: Path, encoding: str | None = None) -> Iterator[bytes]:
@@ -74,6 +73,8 @@ def read_parts(path: Path, encoding: str | None = None) -> Iterator[bytes]:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as error:
         raise _failed(path, error) from error
+    except ValueError as error:
+        raise Unreadable(f"{str(path)!r} is no path: {error}", reason="no path") from error
     try:
         before = os.fstat(fd)
         if not stat.S_ISREG(before.st_mode):
@@ -81,21 +82,35 @@ def read_parts(path: Path, encoding: str | None = None) -> Iterator[bytes]:
                 f"{path} is not a regular file; save its content to one first",
                 reason="not a regular file",
             )
-        yield from _decoded(path, _chunks(path, fd, encoding), encoding)
-        after = os.fstat(fd)
-        if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
-            raise BadContext(f"{path} changed while it was read: copy it, and give the copy")
+        yield from _decoded(path, _chunks(path, fd, encoding, before), encoding)
+        _refuse_changed(path, before, os.fstat(fd))
     finally:
         os.close(fd)
 
 
-def _chunks(path: Path, fd: int, encoding: str | None) -> Iterator[bytes]:
-    first = True
+def _chunks(path: Path, fd: int, encoding: str | None, before: os.stat_result) -> Iterator[bytes]:
+    done = 0
     while chunk := _read(path, fd):
-        if first and encoding is None:
-            _refuse_binary(path, chunk[:_HEAD])
-        first = False
+        if encoding is None:
+            if not done:
+                _refuse_binary(path, chunk[:_HEAD])
+            if chunk[0] == 0 and chunk.count(0) == _CHUNK:
+                raise Unreadable(
+                    f"{path} has a megabyte of NULs from byte {done} on, as sparse and "
+                    "preallocated files do; cut it there, or say --encoding utf-8 to have them as "
+                    "text",
+                    reason="binary",
+                )
+        done += len(chunk)
+        # One that grows as fast as it is read has no end. Those of /proc say they are empty.
+        if done > before.st_size:
+            _refuse_changed(path, before, os.fstat(fd))
         yield chunk
+
+
+def _refuse_changed(path: Path, before: os.stat_result, now: os.stat_result) -> None:
+    if (before.st_size, before.st_mtime_ns) != (now.st_size, now.st_mtime_ns):
+        raise BadContext(f"{path} changed while it was read: copy it, and give the copy")
 
 
 def _read(path: Path, fd: int) -> bytes:
@@ -149,23 +164,47 @@ def _decoded(path: Path, chunks: Iterator[bytes], encoding: str | None) -> Itera
 
 def _recoded(path: Path, chunks: Iterator[bytes], encoding: str) -> Iterator[bytes]:
     decoder = codecs.getincrementaldecoder(encoding)()
-    offset = 0
+    name = codecs.lookup(encoding).name
+    offset = given = 0
     try:
-        for chunk in chunks:
+        for number, chunk in enumerate(chunks):
+            if number == 0:
+                _refuse_unmarked(path, chunk[:_MARK], name)
             rest = len(decoder.getstate()[0])
             offset -= rest
+            given = rest + len(chunk)
             part = decoder.decode(chunk)
-            offset += rest + len(chunk)
+            offset += given
             yield part.encode()
-        offset -= len(decoder.getstate()[0])
+        given = len(decoder.getstate()[0])
+        offset -= given
         yield decoder.decode(b"", final=True).encode()
-    except UnicodeError as error:
-        at = offset + (error.start if isinstance(error, UnicodeDecodeError) else 0)
+    except UnicodeEncodeError as error:
+        raise Unreadable(
+            f"{path}, read as {encoding}, has half of a surrogate pair "
+            f"({error.object[error.start]!a}), which no text has; name another encoding with "
+            "--encoding",
+            reason=f"half of a surrogate pair in {encoding}",
+        ) from error
+    except UnicodeDecodeError as error:
+        # A mark at the start that was taken off is not in what failed.
+        at = offset + max(0, given - len(error.object)) + error.start
         raise Unreadable(
             f"{path} is not {encoding}: it fails at byte {at}; name another encoding with "
             "--encoding",
             reason=f"not {encoding} at byte {at}",
         ) from error
+
+
+def _refuse_unmarked(path: Path, head: bytes, encoding: str) -> None:
+    """Without its mark such a text can't be told from one with its bytes the other way round."""
+    marks = [mark for mark, name in _BYTE_ORDER_MARKS.items() if name == encoding]
+    if marks and not head.startswith(tuple(marks)):
+        raise Unreadable(
+            f"{path} has no byte order mark, by which {encoding} tells its two ways apart; say "
+            f"--encoding {encoding}-le or --encoding {encoding}-be",
+            reason=f"{encoding} without a byte order mark",
+        )
 
 
 def _failed(path: Path, error: OSError) -> Unreadable:

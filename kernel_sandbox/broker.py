@@ -20,7 +20,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 from outcore.errors import OutcoreError
-from outcore.kernel_sandbox.frames import FrameError, FrameTooLarge, encode, read_frame
+from outcore.kernel_sandbox.frames import FrameError, FrameTooLarge, Gate, encode, read_frame
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -87,47 +87,89 @@ class Broker:
         self.first_pid.cancel()
         self._path.unlink(missing_ok=True)
 
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _accept(
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        handed: asyncio.Event | None = None,
+    ) -> None:
+        """Serve one connection.
+
+        Args:
+            reader, writer: its ends.
+            handed: for one that was made here and handed in; is set once it is known what it is.
+        """
         task = asyncio.current_task()
         assert task is not None
         self._connections.add(task)
         try:
-            if await self._admit(reader, writer):
-                await _Connection(reader, writer, self._handler, self._limits, self._room).serve()
-            else:
+            hello = await self._admit(reader, writer, handed=handed is not None)
+            if handed is not None:
+                handed.set()
+            if hello is None:
                 self.refused += 1
+            elif hello.get("door") is True:
+                await self._hand_in(reader, writer)
+            else:
+                await _Connection(reader, writer, self._handler, self._limits, self._room).serve()
         except asyncio.CancelledError:
             return  # the broker closes; asyncio's streams would report a cancelled callback
         finally:
+            if handed is not None:
+                handed.set()
             self._connections.discard(task)
             writer.transport.abort()
 
-    async def _admit(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+    async def _hand_in(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Hand a new connection in for each byte that comes, one after the other.
+
+        A kernel that may make no connections of its own has this one for its forked children.
+        """
+        way = socket.socket(fileno=os.dup(writer.get_extra_info("socket").fileno()))
+        with way, contextlib.suppress(OSError):
+            while await reader.read(1):
+                ours, theirs = socket.socketpair()
+                with theirs:
+                    try:
+                        # Never waits: a kernel that takes none away gets no more.
+                        socket.send_fds(way, [b"\0"], [theirs.fileno()])
+                    except OSError:
+                        ours.close()
+                        raise
+                handed = asyncio.Event()
+                streams = await asyncio.open_unix_connection(sock=ours)
+                self._connections.add(asyncio.create_task(self._accept(*streams, handed)))
+                await handed.wait()
+
+    async def _admit(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, handed: bool
+    ) -> dict[str, Any] | None:
+        """The greeting of a connection that may stay; None for one that may not."""
         peer: socket.socket = writer.get_extra_info("socket")
         pid, uid, _ = _UCRED.unpack(
             peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
         )
-        if uid != self._uid:
+        if uid != self._uid and not handed:
             _LOG.warning(
                 "bridge: refused a connection of uid %d; the kernel's is %d", uid, self._uid
             )
-            return False
+            return None
         if len(self._connections) > self._limits.connections:
             _LOG.warning("bridge: refused a connection above the cap")
-            return False
+            return None
         try:
             async with asyncio.timeout(_HELLO_SECONDS):
                 hello, _ = await read_frame(reader, _HELLO_BYTES)
         except (FrameError, asyncio.IncompleteReadError, TimeoutError, OSError) as error:
             _LOG.warning("bridge: refused a connection: %s", error or type(error).__name__)
-            return False
+            return None
         token = hello.get("token")
         if not isinstance(token, str) or not hmac.compare_digest(token.encode(), self._token):
             _LOG.warning("bridge: refused a connection with a wrong token")
-            return False
+            return None
         if not self.first_pid.done():
             self.first_pid.set_result(pid)
-        return True
+        return hello
 
 
 class _Connection:
@@ -153,16 +195,16 @@ class _Connection:
         """Answer calls until the connection ends, then cancel those outstanding."""
         try:
             while True:
-                frame, size = await read_frame(self._reader, self._limits.frame)
-                await self._take(frame, size)
+                async with self._room.gate.frame(self._reader, self._limits.frame) as (frame, size):
+                    await self._take(frame, size)
         except FrameError as error:
             _LOG.warning("bridge: closed a connection that sent %s", error)
         except (asyncio.IncompleteReadError, OSError) as error:
             _LOG.debug("bridge: a connection ended: %s", error)
         finally:
             calls = tuple(self._calls.values())
-            for call in calls:
-                call.cancel()
+            for one in calls:
+                one.cancel()
             await asyncio.gather(*calls, return_exceptions=True)
 
     async def _take(self, frame: dict[str, Any], size: int) -> None:
@@ -215,7 +257,7 @@ class _Connection:
         cap = self._limits.frame
         try:
             frame = encode(reply, cap)
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, RecursionError) as error:
             if not isinstance(error, FrameTooLarge):
                 _LOG.exception("bridge: an answer can't be sent")
             message = f"the answer can't be sent: {error}"
@@ -236,6 +278,7 @@ class _Room:
     """Room for outstanding calls: how many, how large, how fast."""
 
     def __init__(self, limits: Limits) -> None:
+        self.gate = Gate()
         self._limits = limits
         self._calls = 0
         self._bytes = 0

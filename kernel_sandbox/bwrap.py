@@ -17,10 +17,12 @@ if TYPE_CHECKING:
 CONTEXT = "/context"
 LIBRARY = "/opt/outcore/inside"
 RUN = "/run/outcore"
+DISKS = ("/tmp", "/dev/shm")  # noqa: S108 - the sandbox's own
 
 # What setpriv needs to become someone else and to give up the rest for good.
 _DROP_CAPS = ("CAP_SETUID", "CAP_SETGID", "CAP_SETPCAP")
-_ROOT_LINKS = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
+ROOT_LINKS = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
+ETC = ("ld.so.cache", "localtime", "alternatives")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,19 +71,20 @@ def arguments(box: Box, *, seccomp_fd: int, status_fd: int, root: Path = Path("/
         for cap in _DROP_CAPS:
             args += ["--cap-add", cap]
     args += ["--ro-bind", "/usr", "/usr"]
-    for name in _ROOT_LINKS:
+    for name in ROOT_LINKS:
         host = root / name
         if host.is_symlink():
             args += ["--symlink", str(host.readlink()), f"/{name}"]
         elif host.is_dir():
             args += ["--ro-bind", str(host), f"/{name}"]
-    for name in ("ld.so.cache", "localtime", "alternatives"):
+    # Left to itself bwrap may close the folders above a target to all but root.
+    args += ["--perms", "0755", "--dir", "/etc"]
+    for name in ETC:
         args += ["--ro-bind-try", f"/etc/{name}", f"/etc/{name}"]
     args += ["--proc", "/proc", "--dev", "/dev"]
     # Owned by root but for all to write, as everywhere.
     args += ["--perms", "1777", "--size", str(box.shm), "--tmpfs", "/dev/shm"]  # noqa: S108
     args += ["--perms", "1777", "--size", str(box.tmp), "--tmpfs", "/tmp"]  # noqa: S108
-    # Left to itself bwrap may close the folders above a target to all but root.
     for folder in _above(bind.target for bind in box.binds):
         args += ["--perms", "0755", "--dir", folder]
     for bind in box.binds:
@@ -100,14 +103,4 @@ def command(box: Box, program: Sequence[str]) -> list[str]:
     """What runs in the sandbox: `program`, by way of setpriv where a user is to be dropped."""
     if box.identity is None:
         return list(program)
-    return [
-        box.setpriv,
-        f"--reuid={box.identity.uid}",
-        f"--regid={box.identity.gid}",
-        "--clear-groups",
-        "--bounding-set=-all",
-        "--inh-caps=-all",
-        "--no-new-privs",
-        "--",
-        *program,
-    ]
+    return box.identity.command(box.setpriv, program)

@@ -12,11 +12,12 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import zmq
-import zmq.asyncio
+from outcore.kernel_sandbox.frames import is_crowded
+from outcore.kernel_sandbox.zmtp import Connection, ZmtpError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from outcore.kernel_sandbox.output import Output
 
@@ -32,7 +33,8 @@ class Execution:
 
     Attributes:
         output: what it has printed so far.
-        error: its exception, as `Kind: message`.
+        shown: its exception as it was printed, as `Kind: message`.
+        told: the same as the reply has it, which is less where it can't be shown.
         replied: resolves when the kernel has answered the request.
         idle: resolves when the kernel has sent all output of the cell.
         flooded: resolves when the output has passed the cap.
@@ -43,13 +45,19 @@ class Execution:
     replied: asyncio.Future[None]
     idle: asyncio.Future[None]
     flooded: asyncio.Future[None]
-    error: str | None = None
+    shown: str | None = None
+    told: str | None = None
 
     @classmethod
     def new(cls, output: Output, flood: int) -> Execution:
         """Nothing has come yet."""
         future = asyncio.get_running_loop().create_future
         return cls(output, flood, replied=future(), idle=future(), flooded=future())
+
+    @property
+    def error(self) -> str | None:
+        """Its exception, whichever of the two channels was the faster."""
+        return self.told if self.shown is None else self.shown
 
     async def finished(self) -> None:
         """Wait until the cell has ended and its output is complete.
@@ -70,54 +78,109 @@ class Channel:
     """Runs cells over the shell channel and gathers their output from iopub.
 
     Args:
-        client: a jupyter_client AsyncKernelClient with shell and iopub started.
+        session: a jupyter_client Session with the kernel's key.
+        shell: connection to the kernel's shell socket, as a DEALER.
+        iopub: connection to its iopub socket, as a SUB.
+        broken: called once when a connection has ended, or carries what is no message.
     """
 
-    def __init__(self, client: Any) -> None:
-        self._client = client
+    def __init__(
+        self, session: Any, shell: Connection, iopub: Connection, broken: Callable[[], None]
+    ) -> None:
+        """Use `Channel.open`."""
+        self._session = session
+        self._shell = shell
+        self._iopub = iopub
+        self._broken: Callable[[], None] | None = broken
         self._welcomed = asyncio.Event()
         self._informed = asyncio.Event()
         self._current: tuple[str, Execution] | None = None
         self._pumps = [
-            asyncio.create_task(self._pump(client.iopub_channel.socket, self._on_iopub)),
-            asyncio.create_task(self._pump(client.shell_channel.socket, self._on_shell)),
+            asyncio.create_task(self._pump(iopub, self._on_iopub)),
+            asyncio.create_task(self._pump(shell, self._on_shell)),
         ]
+
+    @classmethod
+    async def open(
+        cls, session: Any, shell: Path, iopub: Path, most: int, broken: Callable[[], None]
+    ) -> Channel:
+        """Connect to a kernel's sockets.
+
+        Args:
+            session, broken: as for the class.
+            shell: where the kernel listens.
+            iopub: the same.
+            most: bytes of a message that is taken; larger ones are left out.
+
+        Raises:
+            ZmtpError: the kernel speaks another protocol.
+            OSError, EOFError: it has ended.
+        """
+        first = await Connection.open(shell, "DEALER", most)
+        try:
+            second = await Connection.open(iopub, "SUB", most)
+        except BaseException:
+            first.close()
+            raise
+        return cls(session, first, second, broken)
 
     async def ready(self) -> None:
         """Wait until the kernel answers and its output arrives here."""
-        self._client.kernel_info()
+        self._ask("kernel_info_request", {})
         await self._informed.wait()
         while not self._welcomed.is_set():
             # An ipykernel that sends no welcome publishes its state with each answer.
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._welcomed.wait(), _ASK_AGAIN_SECONDS)
                 break
-            self._client.kernel_info()
+            self._ask("kernel_info_request", {})
 
     def execute(self, code: str, output: Output, flood: int) -> Execution:
         """Start a cell; its output goes to `output`."""
         execution = Execution.new(output, flood)
-        number = self._client.execute(code, store_history=False, allow_stdin=False)
+        wanted = {
+            "code": code,
+            "silent": False,
+            "store_history": False,
+            "user_expressions": {},
+            "allow_stdin": False,
+            "stop_on_error": True,
+        }
+        number = self._ask("execute_request", wanted)
         self._current = (number, execution)
         return execution
 
     async def close(self) -> None:
         """Stop listening."""
+        self._broken = None
         for pump in self._pumps:
             pump.cancel()
         await asyncio.gather(*self._pumps, return_exceptions=True)
-        self._client.stop_channels()
+        for connection in (self._shell, self._iopub):
+            connection.close()
 
-    async def _pump(self, source: Any, take: Callable[[dict[str, Any]], None]) -> None:
-        session = self._client.session
+    def _ask(self, kind: str, content: dict[str, Any]) -> str:
+        """Send a request; returns its number."""
+        message = self._session.msg(kind, content)
+        self._shell.send(self._session.serialize(message))
+        return str(message["header"]["msg_id"])
+
+    async def _pump(self, source: Connection, take: Callable[[dict[str, Any]], None]) -> None:
         while True:
             try:
-                parts = await source.recv_multipart()
-            except zmq.ZMQError:
+                parts = await source.receive()
+            except (ZmtpError, OSError, EOFError) as error:
+                _LOG.debug("kernel: a channel ended: %s", error)
+                # A kernel that has died says so by itself, and how.
+                await asyncio.sleep(_LAGGARD_SECONDS)
+                broken, self._broken = self._broken, None
+                if broken is not None:
+                    broken()
                 return
             try:
-                _, parts = session.feed_identities(parts)
-                take(session.deserialize(parts))
+                if parts is not None and not any(map(is_crowded, parts)):
+                    _, parts = self._session.feed_identities(parts)
+                    take(self._session.deserialize(parts))
             except Exception as error:
                 _LOG.debug("kernel: dropped a message that is none: %s", type(error).__name__)
             # A flood keeps the socket ready, and then awaiting it never yields.
@@ -135,7 +198,8 @@ class Channel:
             execution.print(_text(content["data"].get("text/plain")) + "\n")
         elif kind == "error":
             execution.print("\n".join(_text(line) for line in content["traceback"]) + "\n")
-            self._fail(execution, content)
+            if execution.shown is None:
+                execution.shown = _report(content)
         elif kind == "status" and content["execution_state"] == "idle":
             _settle(execution.idle)
 
@@ -146,7 +210,7 @@ class Channel:
             return
         content = message["content"]
         if content.get("status") != "ok":
-            self._fail(execution, content)
+            execution.told = _report(content)
         _settle(execution.replied)
 
     def _mine(self, message: dict[str, Any]) -> Execution | None:
@@ -154,11 +218,10 @@ class Channel:
             return None
         return self._current[1]
 
-    @staticmethod
-    def _fail(execution: Execution, content: dict[str, Any]) -> None:
-        if execution.error is None:
-            report = f"{_text(content.get('ename'))}: {_text(content.get('evalue'))}"
-            execution.error = report.encode("utf-8", "replace").decode()[:_LONGEST]
+
+def _report(content: dict[str, Any]) -> str:
+    report = f"{_text(content.get('ename'))}: {_text(content.get('evalue'))}"
+    return report.encode("utf-8", "replace").decode()[:_LONGEST]
 
 
 def _settle(future: asyncio.Future[None]) -> None:

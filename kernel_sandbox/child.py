@@ -10,6 +10,8 @@ import signal
 import subprocess
 from typing import TYPE_CHECKING
 
+from outcore.reaper import reaper
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -38,6 +40,7 @@ class Child:
         self._status = bytearray()
         self._status_pipe: int | None = None
         self._closed = False
+        self._reaped = False
         assert process.stderr is not None
         self._pipe = process.stderr
         os.set_blocking(self._pipe.fileno(), False)
@@ -53,13 +56,18 @@ class Child:
         fds: Sequence[int],
         cwd: str = "/",
         umask: int = 0o022,
+        reaped: bool = False,
     ) -> Child:
         """Start `argv` in a session of its own, with `fds` open and nothing else.
+
+        Args:
+            reaped: whether the reaper is to end what it has started should this process die;
+                bubblewrap sees to that by itself.
 
         Raises:
             OSError: it can't be started.
         """
-        return cls(
+        child = cls(
             subprocess.Popen(
                 list(argv),
                 env=dict(env),
@@ -73,6 +81,10 @@ class Child:
                 bufsize=0,
             )
         )
+        if reaped:
+            child._reaped = True
+            reaper().adopt_group(child.pid)
+        return child
 
     @property
     def pid(self) -> int:
@@ -100,6 +112,17 @@ class Child:
         if self._kernel is not None:
             with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(self._kernel, signal.SIGINT)
+
+    def strike(self) -> None:
+        """Kill it and everything it has started, without waiting; `kill` has not been called.
+
+        Unlike all else here it may be called from another thread.
+        """
+        if self._sandbox is not None:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._sandbox, signal.SIGKILL)
+        else:
+            self._kill_group()
 
     async def kill(self) -> None:
         """End it and everything it has started, and wait until they are gone."""
@@ -160,6 +183,8 @@ class Child:
         if self._closed:
             return
         self._closed = True
+        if self._reaped:
+            reaper().release_group(self.pid)
         self._close_status()
         for fd in (self._pidfd, self._sandbox, self._kernel):
             if fd is not None:

@@ -5,6 +5,10 @@ from __future__ import annotations
 import itertools
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 # Above what systemd gives to containers (0x6fffffff) and below the sign bit.
 _FIRST = 0x7000_0000
@@ -19,6 +23,20 @@ class Identity:
 
     uid: int
     gid: int
+
+    def command(self, setpriv: str, program: Sequence[str]) -> list[str]:
+        """`program`, run as this user and with no right of root's, by util-linux' setpriv."""
+        return [
+            setpriv,
+            f"--reuid={self.uid}",
+            f"--regid={self.gid}",
+            "--clear-groups",
+            "--bounding-set=-all",
+            "--inh-caps=-all",
+            "--no-new-privs",
+            "--",
+            *program,
+        ]
 
 
 def unused(pid: int) -> Identity:

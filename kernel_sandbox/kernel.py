@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import shutil
 import time
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from outcore.errors import SandboxError
 from outcore.kernel_sandbox import tiers
+from outcore.kernel_sandbox.inside.keeping import RESTORE
 from outcore.kernel_sandbox.interpreter import Interpreter
+from outcore.kernel_sandbox.kept import Kept
 from outcore.kernel_sandbox.limits import Limits
 from outcore.kernel_sandbox.output import Output
 from outcore.kernel_sandbox.process import KernelProcess, Setting
 from outcore.kernel_sandbox.session import Session
+from outcore.reaper import remove
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Coroutine, Mapping
     from pathlib import Path
     from types import TracebackType
 
@@ -58,7 +59,8 @@ class CellResult:
 
     Attributes:
         status: `ok`; `error`, its code raised; `interrupted`, at its deadline or for too much
-            output, its variables stand; `killed`, the kernel is a fresh one.
+            output, its variables stand; `killed`, the kernel is a fresh one, with what could be
+            restored, as `error` says.
         output: stdout, stderr, values and traceback in the order they came, the middle cut.
         error: `Kind: message`, or why it was interrupted or killed; None when all went well.
         seconds: wall clock of the cell.
@@ -82,20 +84,24 @@ class Kernel:
 
     Attributes:
         tier: isolation in force.
+        warning: why it is weaker than it could be, where that was not asked for; else None.
         folder: session folder on the host; gone after `close`, left only by a killed host.
     """
 
-    def __init__(self, setting: Setting, session: Session) -> None:
+    def __init__(self, setting: Setting, session: Session, kept: Kept) -> None:
         """Use `Kernel.start`."""
         self.tier: str = setting.confinement.tier
+        self.warning = setting.confinement.warning
         self.folder = session.folder
         self._setting = setting
         self._session = session
+        self._kept = kept
         self._process: KernelProcess | None = None
         self._part = 0
         self._stale = False
         self._closed = False
         self._ending: asyncio.Task[None] | None = None
+        self._clearing: set[asyncio.Task[None]] = set()
         self._lock = asyncio.Lock()
 
     @classmethod
@@ -109,16 +115,17 @@ class Kernel:
         if not spec.context.is_dir():
             raise SandboxError(f"the staged context {spec.context} is not a folder")
         confinement = await asyncio.to_thread(tiers.choose, spec.tier)
+        kept = Kept(handler)
         setting = Setting(
             context=spec.context,
             confinement=confinement,
             interpreter=Interpreter.current(),
             limits=spec.limits,
             hints=dict(spec.hints),
-            handler=handler,
+            handler=kept,
             late=spec.late,
         )
-        kernel = cls(setting, Session.create())
+        kernel = cls(setting, Session.create(), kept)
         try:
             await kernel._renew()
         except BaseException:
@@ -133,12 +140,9 @@ class Kernel:
 
     def settle(self, spec: KernelSpec, handler: Handler) -> None:
         """What processes that replace the one of now are started with."""
+        self._kept.handler = handler
         self._setting = replace(
-            self._setting,
-            context=spec.context,
-            hints=dict(spec.hints),
-            handler=handler,
-            late=spec.late,
+            self._setting, context=spec.context, hints=dict(spec.hints), late=spec.late
         )
 
     async def __aenter__(self) -> Kernel:
@@ -152,11 +156,20 @@ class Kernel:
     ) -> None:
         await self.close()
 
-    async def run(self, code: str, *, seconds: float) -> CellResult:
+    async def run(
+        self, code: str, *, seconds: float, grace: float | None = None, last: bool = False
+    ) -> CellResult:
         """Run one cell and wait for its end, `seconds` at most and a short grace.
 
         At the deadline the cell is interrupted; one that does not end then, and a kernel that
         dies, come back as `killed`, with a fresh kernel in place. Cells run one at a time.
+
+        Args:
+            code: the cell.
+            seconds: until it is interrupted.
+            grace: seconds it then has to end, at most those of the limits.
+            last: whether none is to come after its deadline: a kernel that has to be killed at
+                it is not replaced before the next cell.
 
         Raises:
             SandboxError: the kernel is closed, or no fresh one can be started.
@@ -174,10 +187,10 @@ class Kernel:
             output = Output(self._setting.limits.output)
             self._stale = True
             execution = process.channel.execute(code, output, self._setting.limits.flood)
-            stopped = await self._supervise(process, execution, seconds)
+            stopped = await self._supervise(process, execution, seconds, grace)
             elapsed = time.monotonic() - started
             if not _ended(execution):
-                return await self._bury(process, output, elapsed, stopped)
+                return await self._bury(process, output, elapsed, stopped, last=last)
             self._stale = False
             status: Status = "ok" if execution.error is None else "error"
             if stopped is not None:
@@ -192,19 +205,24 @@ class Kernel:
         """
         self._closed = True
         if self._ending is None or self._ending.cancelled():
-            self._ending = asyncio.create_task(self._end())
+            self._ending = asyncio.create_task(self._end(), name="ending: kernel")
         await asyncio.shield(self._ending)
 
     async def _end(self) -> None:
         try:
-            if self._process is not None:
-                await self._process.close()
-                self._process = None
+            await self._discard()
+            # What a cancelled caller has left in the middle ends by itself.
+            if self._clearing:
+                await asyncio.wait(tuple(self._clearing))
         finally:
             self._session.remove()
 
     async def _supervise(
-        self, process: KernelProcess, execution: Execution, seconds: float
+        self,
+        process: KernelProcess,
+        execution: Execution,
+        seconds: float,
+        grace: float | None,
     ) -> str | None:
         """Watch a cell to its end, its kernel's end, or the end of its grace.
 
@@ -220,8 +238,9 @@ class Kernel:
             if execution.flooded.done():
                 stopped = f"the cell printed more than {self._setting.limits.flood:,} characters"
             else:
-                stopped = f"the cell ran into its limit of {seconds:g} s"
-            deadline = time.monotonic() + self._setting.limits.grace_seconds
+                stopped = f"the cell ran into its limit of {seconds:.4g} s"
+            most = self._setting.limits.grace_seconds
+            deadline = time.monotonic() + (most if grace is None else min(grace, most))
             while (left := deadline - time.monotonic()) > 0:
                 process.child.interrupt()
                 done, _ = await asyncio.wait(
@@ -234,34 +253,85 @@ class Kernel:
             finished.cancel()
 
     async def _bury(
-        self, process: KernelProcess, output: Output, elapsed: float, stopped: str | None
+        self,
+        process: KernelProcess,
+        output: Output,
+        elapsed: float,
+        stopped: str | None,
+        *,
+        last: bool = False,
     ) -> CellResult:
         if process.child.died.done():
-            reason = f"the kernel died: {_verdict(process.child.died.result())}"
+            verdict = process.verdict or _verdict(process.child.died.result())
+            reason = f"the kernel died: {verdict}"
             reason = reason if stopped is None else f"{reason}; {stopped}"
         else:
             reason = f"{stopped}, and did not end when interrupted"
-        await self._renew()
-        reason += ". The kernel was started afresh: all variables are gone"
+        if last and stopped is not None:
+            await self._discard()
+        else:
+            await self._renew()
+            reason += f". {self._kept.told()}"
         return CellResult("killed", output.text(), reason, elapsed, output.dropped)
 
     async def _renew(self) -> None:
         if self._closed:
             raise SandboxError("the kernel was closed while a cell ran")
-        self._stale = True
-        old, self._process = self._process, None
-        if old is not None:
-            await old.close()
-            with contextlib.suppress(FileNotFoundError):
-                shutil.rmtree(self._session.folder / str(self._part))
-        self._part += 1
-        process = KernelProcess(self._setting, self._session.part(self._part))
-        await process.start()
+        await self._discard()
+        process = await self._started()
         if self._closed:
             await process.close()
             raise SandboxError("the kernel was closed while it started afresh")
         self._process = process
         self._stale = False
+
+    async def _discard(self) -> None:
+        self._stale = True
+        old, self._process = self._process, None
+        if old is not None:
+            await self._clear(old.close())
+            remove(self._session.folder / str(self._part))
+
+    def _clear(self, work: Coroutine[Any, Any, None]) -> asyncio.Future[None]:
+        """Have `work` done to its end, whatever becomes of those who wait for it."""
+        task = asyncio.create_task(work, name="ending: process")
+        self._clearing.add(task)
+        task.add_done_callback(self._clearing.discard)
+        return asyncio.shield(task)
+
+    async def _started(self) -> KernelProcess:
+        setting = self._setting
+        if self._kept:
+            setting = replace(setting, hints={**setting.hints, RESTORE: True})
+        while True:
+            self._part += 1
+            process = KernelProcess(setting, self._session.part(self._part))
+            try:
+                await self._begun(process)
+            except SandboxError:
+                if setting is self._setting:
+                    raise
+                # What was kept may be what it dies of.
+                self._kept.drop()
+                setting = self._setting
+            else:
+                return process
+
+    async def _begun(self, process: KernelProcess) -> None:
+        start = asyncio.create_task(process.start())
+        try:
+            await asyncio.shield(start)
+        except asyncio.CancelledError:
+            start.cancel()
+            # Whoever cancels this does not wait for it; `close` does.
+            self._clear(_given_up(start, process))
+            raise
+
+
+async def _given_up(start: asyncio.Task[None], process: KernelProcess) -> None:
+    await asyncio.wait([start])
+    if not start.cancelled() and start.exception() is None:
+        await process.close()
 
 
 def _ended(execution: Execution) -> bool:

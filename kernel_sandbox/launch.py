@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from outcore.errors import SandboxUnavailable
-from outcore.kernel_sandbox import bwrap, seccomp
+from outcore.kernel_sandbox import bwrap, seccomp, walls
 from outcore.kernel_sandbox.child import Child
+from outcore.kernel_sandbox.inside import landlock
+from outcore.kernel_sandbox.reach import check_reachable, check_readable
+from outcore.kernel_sandbox.walls import LIBRARY
 
 if TYPE_CHECKING:
     import socket
@@ -21,7 +24,7 @@ if TYPE_CHECKING:
     from outcore.kernel_sandbox.limits import Limits
     from outcore.kernel_sandbox.tiers import Confinement
 
-LIBRARY = Path(__file__).resolve().parent / "inside"
+HOME = "home"
 
 _START = "import sys; sys.path.append({parent!r}); from inside import bootstrap; bootstrap.main()"
 
@@ -51,6 +54,16 @@ class Launch:
     hints: Mapping[str, Any]
     late: bool
 
+    @property
+    def home(self) -> Path:
+        """The one folder the kernel can write to, where it has no mounts of its own."""
+        return self.folder / HOME
+
+    @property
+    def start(self) -> Path:
+        """Its start file, see `inside/bootstrap.py`."""
+        return self.folder / "start.json"
+
 
 def program(interpreter: Interpreter, library: str) -> list[str]:
     """Command of a kernel up to the path of its start file; `library` is the `inside` folder."""
@@ -63,11 +76,10 @@ def program(interpreter: Interpreter, library: str) -> list[str]:
 def spawn(
     launch: Launch,
     cmd: list[str],
-    start: Path,
     connection: Path,
     listeners: Mapping[int, socket.socket],
 ) -> Child:
-    """Start `cmd` on the start file written to `start`.
+    """Start `cmd` on a start file.
 
     Args:
         connection: Jupyter's connection file, written already.
@@ -77,38 +89,89 @@ def spawn(
         SandboxUnavailable: a folder the sandbox's user must read is closed to it.
         OSError: the process can't be started.
     """
-    boxed = launch.confinement.program is not None
+    fds = {port: one.fileno() for port, one in listeners.items()}
+    if launch.confinement.tier == "bwrap":
+        return _spawn_boxed(launch, cmd, connection, fds)
+    launch.home.mkdir(mode=0o700)
+    if launch.confinement.tier == "landlock":
+        return _spawn_walled(launch, cmd, connection, fds)
+    report = _report(launch, connection=str(connection), sockets=fds, parent=os.getpid())
+    launch.start.write_text(json.dumps(report))
+    return Child.spawn(
+        [*cmd, str(launch.start)],
+        env=_environment(launch.home),
+        fds=list(fds.values()),
+        cwd=str(launch.home),
+        reaped=True,
+    )
+
+
+def _report(launch: Launch, **differing: Any) -> dict[str, Any]:
     size = sum(one.stat().st_size for one in launch.context.rglob("*") if one.is_file())
-    shared = launch.identity is None and not boxed
-    report = {
+    shared = launch.identity is None and launch.confinement.tier != "bwrap"
+    return {
         "path": [str(one) for one in launch.interpreter.packages],
-        "bridge": f"{bwrap.RUN}/bridge.sock" if boxed else str(launch.bridge),
+        "bridge": str(launch.bridge),
         "token": launch.token,
         "frame": launch.limits.frame,
-        "context": bwrap.CONTEXT if boxed else str(launch.context),
-        "connection": f"{bwrap.RUN}/kernel.json" if boxed else str(connection),
-        "sockets": {port: one.fileno() for port, one in listeners.items()},
+        "context": str(launch.context),
         "rlimits": launch.limits.rlimits(context=size, shared_uid=shared),
         "hints": dict(launch.hints),
         "late": launch.late,
-        "parent": 0 if boxed else os.getpid(),
+        "parent": 0,
+        "rules": [],
+        "seccomp": "",
+        **differing,
     }
-    start.write_text(json.dumps(report))
-    fds = [one.fileno() for one in listeners.values()]
-    if not boxed:
-        home = launch.folder / "home"
-        home.mkdir()
-        return Child.spawn([*cmd, str(start)], env=_environment(home), fds=fds, cwd=str(home))
-    for file in (start, connection):
+
+
+def _write_private(launch: Launch, report: dict[str, Any], connection: Path) -> None:
+    launch.start.write_text(json.dumps(report))
+    for file in (launch.start, connection):
         file.chmod(0o400)
         if launch.identity is not None:
             os.chown(file, launch.identity.uid, launch.identity.gid)
-    return _spawn_boxed(launch, cmd, (start, connection), fds)
 
 
-def _spawn_boxed(launch: Launch, cmd: list[str], files: tuple[Path, Path], fds: list[int]) -> Child:
+def _spawn_walled(launch: Launch, cmd: list[str], connection: Path, fds: dict[int, int]) -> Child:
+    folders, identity = (*launch.interpreter.folders, LIBRARY), launch.identity
+    argv = [*cmd, str(launch.start)]
+    if identity is not None:
+        check_reachable((launch.interpreter.executable, *folders))
+        check_readable((launch.context, *launch.context.iterdir()))
+        walls.open_way(launch.home, identity)
+        argv = identity.command(str(launch.confinement.setpriv), argv)
+    # By a descriptor: folders above it may be closed to the user the kernel runs as.
+    context = os.open(launch.context, os.O_PATH | os.O_DIRECTORY)
+    try:
+        report = _report(
+            launch,
+            context=f"/proc/self/fd/{context}",
+            connection=str(connection),
+            sockets=fds,
+            parent=os.getpid(),
+            rules=[
+                *walls.rules(folders, (launch.start, connection), launch.home),
+                (context, landlock.READ),
+            ],
+            seccomp=seccomp.program(shared=True).hex(),
+        )
+        if identity is None:
+            report["rlimits"]["NPROC"] = walls.tasks_allowed(launch.limits.processes)
+        _write_private(launch, report, connection)
+        return Child.spawn(
+            argv,
+            env=_environment(launch.home),
+            fds=[*fds.values(), context],
+            cwd=str(launch.home),
+            reaped=True,
+        )
+    finally:
+        os.close(context)
+
+
+def _spawn_boxed(launch: Launch, cmd: list[str], connection: Path, fds: dict[int, int]) -> Child:
     assert launch.confinement.program is not None
-    start, connection = files
     folders = launch.interpreter.folders
     if launch.identity is not None:
         check_readable((*folders, LIBRARY, launch.context, *launch.context.iterdir()))
@@ -118,7 +181,7 @@ def _spawn_boxed(launch: Launch, cmd: list[str], files: tuple[Path, Path], fds: 
             bwrap.Bind(LIBRARY, bwrap.LIBRARY),
             bwrap.Bind(launch.context.resolve(), bwrap.CONTEXT),
             bwrap.Bind(launch.bridge, f"{bwrap.RUN}/bridge.sock"),
-            bwrap.Bind(start, f"{bwrap.RUN}/start.json"),
+            bwrap.Bind(launch.start, f"{bwrap.RUN}/start.json"),
             bwrap.Bind(connection, f"{bwrap.RUN}/kernel.json"),
         ),
         tmp=launch.limits.tmp,
@@ -126,28 +189,35 @@ def _spawn_boxed(launch: Launch, cmd: list[str], files: tuple[Path, Path], fds: 
         identity=launch.identity,
         setpriv=str(launch.confinement.setpriv),
     )
-    status, status_end = os.pipe()
-    ours = [status_end]
-    try:
-        ours.append(seccomp.descriptor())
-        args = bwrap.arguments(box, seccomp_fd=ours[1], status_fd=status_end)
-        # Through a descriptor, or the paths would stand in /proc/1/cmdline inside.
-        ours.append(_memory("\0".join(args).encode()))
-        child = Child.spawn(
-            [
-                str(launch.confinement.program),
-                *("--args", str(ours[2]), "--"),
-                *bwrap.command(box, [*cmd, f"{bwrap.RUN}/start.json"]),
-            ],
-            env=_environment(Path("/tmp")),  # noqa: S108 - the sandbox's own
-            fds=[*fds, *ours],
-        )
-    except BaseException:
-        os.close(status)
-        raise
-    finally:
-        for fd in ours:
-            os.close(fd)
+    report = _report(
+        launch,
+        bridge=f"{bwrap.RUN}/bridge.sock",
+        context=bwrap.CONTEXT,
+        connection=f"{bwrap.RUN}/kernel.json",
+        sockets=fds,
+        rules=walls.rules_in(box),
+    )
+    _write_private(launch, report, connection)
+    with contextlib.ExitStack() as held:
+        status, status_end = os.pipe()
+        held.callback(os.close, status_end)
+        try:
+            filtered = _held(held, seccomp.descriptor())
+            args = bwrap.arguments(box, seccomp_fd=filtered, status_fd=status_end)
+            # Through a descriptor, or the paths would stand in /proc/1/cmdline inside.
+            told = _held(held, _memory("\0".join(args).encode()))
+            child = Child.spawn(
+                [
+                    str(launch.confinement.program),
+                    *("--args", str(told), "--"),
+                    *bwrap.command(box, [*cmd, f"{bwrap.RUN}/start.json"]),
+                ],
+                env=_environment(Path("/tmp")),  # noqa: S108 - the sandbox's own
+                fds=[*fds.values(), status_end, filtered, told],
+            )
+        except BaseException:
+            os.close(status)
+            raise
     child.watch_status(status)
     return child
 
@@ -170,20 +240,9 @@ def _environment(home: Path) -> dict[str, str]:
     }
 
 
-def check_readable(paths: tuple[Path, ...]) -> None:
-    """See that a user who owns nothing can read these files and folders.
-
-    Raises:
-        SandboxUnavailable: one is closed to others; the message holds the fix.
-    """
-    for path in paths:
-        mode = path.stat().st_mode
-        wanted = 0o005 if path.is_dir() else 0o004
-        if mode & wanted != wanted:
-            raise SandboxUnavailable(
-                f"{path} can be read by its owner alone, and the sandbox drops root: run "
-                f"`chmod -R o+rX {path}`"
-            )
+def _held(held: contextlib.ExitStack, fd: int) -> int:
+    held.callback(os.close, fd)
+    return fd
 
 
 def _memory(data: bytes) -> int:

@@ -15,10 +15,15 @@ class Limits:
 
     Attributes:
         memory: address space of each process, the context's own size not counted.
+        total: memory of all processes together, with files that live in memory; what they share,
+            and the context, counts once and not at all. Past it the kernel is killed.
         processes: processes and threads together.
         open_files: file descriptors of each process.
-        tmp: size of `/tmp`, which lives in memory.
+        tmp: size of `/tmp`, which lives in memory; in the tier `landlock` of the kernel's folder,
+            which is on the disk, and past which it is killed.
         shm: size of `/dev/shm`, which lives in memory.
+        files: files and folders in the kernel's folder in the tier `landlock`; past it the kernel
+            is killed.
         output: characters kept of a cell's output, half from its start, half from its end.
         flood: output at which a cell is interrupted.
         message: largest message taken from the kernel on Jupyter's channels.
@@ -32,10 +37,12 @@ class Limits:
     """
 
     memory: int = 4096 * MIB
+    total: int = 4096 * MIB
     processes: int = 512
     open_files: int = 1024
     tmp: int = 256 * MIB
     shm: int = 64 * MIB
+    files: int = 20_000
     output: int = 1 << 18
     flood: int = 16 * MIB
     message: int = 1 * MIB

@@ -8,10 +8,9 @@ import logging
 import os
 import secrets
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import zmq
-import zmq.asyncio
 from jupyter_client.kernelspec import KernelSpec as JupyterSpec
 from jupyter_client.kernelspec import KernelSpecManager
 from jupyter_client.manager import AsyncKernelManager
@@ -20,20 +19,23 @@ from outcore.errors import SandboxError, SandboxUnavailable
 from outcore.kernel_sandbox import bwrap, identity
 from outcore.kernel_sandbox.broker import Broker, Handler
 from outcore.kernel_sandbox.channel import Channel
-from outcore.kernel_sandbox.launch import LIBRARY, Launch, program
+from outcore.kernel_sandbox.fixes import explain
+from outcore.kernel_sandbox.guard import Guard
+from outcore.kernel_sandbox.launch import Launch, program
 from outcore.kernel_sandbox.provisioner import NAME, PORTS, SandboxProvisioner
-from outcore.kernel_sandbox.tiers import Confinement, explain
+from outcore.kernel_sandbox.walls import LIBRARY
+from outcore.kernel_sandbox.zmtp import ZmtpError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from outcore.kernel_sandbox.child import Child
     from outcore.kernel_sandbox.interpreter import Interpreter
     from outcore.kernel_sandbox.limits import Limits
+    from outcore.kernel_sandbox.tiers import Confinement
 
+_LAST_WORDS_SECONDS = 2.0
 _LOG = logging.getLogger(__name__)
-_BACKLOG = 32
 # Jupyter logs at error level what it also raises.
 _QUIET = logging.getLogger("outcore.jupyter")
 _QUIET.addHandler(logging.NullHandler())
@@ -75,17 +77,15 @@ class KernelProcess:
     """
 
     def __init__(self, setting: Setting, folder: Path) -> None:
-        boxed = setting.confinement.program is not None
-        drops = boxed and os.geteuid() == 0
+        tier = setting.confinement.tier
+        drops = tier != "none" and os.geteuid() == 0
         self._identity = identity.unused(os.getpid()) if drops else None
         uid = os.geteuid() if self._identity is None else self._identity.uid
         token = secrets.token_hex(32)
         bridge = folder / "bridge.sock"
         self.broker = Broker(bridge, token, uid, setting.handler, setting.limits)
         self._limits = setting.limits
-        self._context = zmq.asyncio.Context(io_threads=1)
-        self._context.setsockopt(zmq.MAXMSGSIZE, setting.limits.message)
-        self._context.setsockopt(zmq.RCVHWM, _BACKLOG)
+        self._sockets = str(folder / "kernel")
         launch = Launch(
             folder=folder,
             bridge=bridge,
@@ -98,8 +98,12 @@ class KernelProcess:
             hints=setting.hints,
             late=setting.late,
         )
-        self._manager = self._make_manager(launch, bwrap.LIBRARY if boxed else str(LIBRARY))
+        self._manager = self._make_manager(
+            launch, bwrap.LIBRARY if tier == "bwrap" else str(LIBRARY)
+        )
         self._channel: Channel | None = None
+        self._launch = launch
+        self._guard: Guard | None = None
 
     def _make_manager(self, launch: Launch, library: str) -> Any:
         spec = JupyterSpec(
@@ -111,9 +115,8 @@ class KernelProcess:
         manager = AsyncKernelManager(
             kernel_name="outcore",
             kernel_spec_manager=_Specs(spec),
-            context=self._context,
             transport="ipc",
-            ip=str(launch.folder / "kernel"),
+            ip=self._sockets,
             connection_file=str(launch.folder / "kernel.json"),
             log=_QUIET,
             **{f"{name}_port": port for name, port in PORTS.items()},
@@ -148,9 +151,6 @@ class KernelProcess:
         try:
             await self.broker.start()
             await self._manager.start_kernel()
-            client = self._manager.client()
-            client.start_channels(stdin=False, hb=False, control=False)
-            self._channel = Channel(client)
             await self._come_up()
         except BaseException:
             await self.close()
@@ -175,13 +175,38 @@ class KernelProcess:
                 )
             pid, _ = ready.result()
             self.child.adopt(pid)
+            await self._watch(pid)
         finally:
             ready.cancel()
             with contextlib.suppress(asyncio.CancelledError, Exception):
                 await ready
 
+    @property
+    def verdict(self) -> str | None:
+        """Why it was killed for what it used; None where it was not."""
+        return None if self._guard is None else self._guard.verdict
+
+    async def _watch(self, kernel: int) -> None:
+        if self._launch.confinement.tier != "none":
+            launch = self._launch
+            self._guard = Guard(
+                self.child, kernel, launch.confinement.tier, launch.home, launch.limits
+            )
+            await asyncio.to_thread(self._guard.start)
+
     async def _channel_ready(self) -> None:
-        await self.channel.ready()
+        shell, iopub = (Path(f"{self._sockets}-{PORTS[name]}") for name in ("shell", "iopub"))
+        most = self._limits.message
+        # A kernel whose channels are gone answers nothing any more: it is started afresh.
+        try:
+            self._channel = await Channel.open(
+                self._manager.session, shell, iopub, most, self.child.strike
+            )
+        except (ZmtpError, OSError, EOFError) as error:
+            # One that has died says more of it by its end.
+            await asyncio.wait((self.child.died,), timeout=_LAST_WORDS_SECONDS)
+            raise SandboxError(f"the kernel does not answer as one: {error}") from error
+        await self._channel.ready()
 
     def _stillborn(self) -> SandboxError | SandboxUnavailable:
         said = self.child.stderr
@@ -195,11 +220,14 @@ class KernelProcess:
 
     async def close(self) -> None:
         """End it; no process, socket or connection of it is left."""
+        if self._guard is not None:
+            await asyncio.to_thread(self._guard.stop)
         if self._manager.provisioner.child is not None:
             await self._manager.provisioner.kill()
             await self._manager.provisioner.wait()
         if self._channel is not None:
             await self._channel.close()
+        if self._guard is not None:
+            await asyncio.to_thread(self._guard.clear)
         await self._manager.cleanup_resources()
         await self.broker.close()
-        self._context.destroy(linger=0)

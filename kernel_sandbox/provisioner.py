@@ -103,8 +103,7 @@ class SandboxProvisioner(KernelProvisionerBase):  # type: ignore[misc]
             for port in PORTS.values():
                 listeners[port] = _listen(Path(f"{self.parent.ip}-{port}"))
             connection = Path(self.parent.connection_file)
-            start = launch.folder / "start.json"
-            self.child = spawn(launch, cmd, start, connection, listeners)
+            self.child = spawn(launch, cmd, connection, listeners)
         except OSError as error:
             raise SandboxError(f"the kernel can't be started: {error}") from error
         finally:

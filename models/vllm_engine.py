@@ -15,10 +15,11 @@ import signal
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from outcore.errors import ConfigError, ModelError, ModelUnavailable
+from outcore.errors import ConfigError, EngineDied, ModelError, ModelUnavailable
 from outcore.models.engine import CacheStats, Finish, Generation, TokenPrompt, check_fits
+from outcore.models.engine_log import cause
 from outcore.models.prompts import SUB_SYSTEM
-from outcore.reaper import born
+from outcore.reaper import born, kill_tree
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -67,7 +68,7 @@ class VllmEngine:
 
     Attributes:
         name: the model's name, for people.
-        digest: of its weights and settings.
+        digest: of its weights and settings; None where they changed while it started.
         window: most tokens of prompt and reply together.
         in_flight: twice the sequences one step takes, so that the engine never runs dry.
         capacity: tokens that the KV cache of a replica holds, as vLLM has laid it out.
@@ -79,7 +80,7 @@ class VllmEngine:
     def __init__(
         self,
         name: str,
-        digest: str,
+        digest: str | None,
         chat: ChatTokens,
         llm: Any,
         meter: CacheMeter,
@@ -88,7 +89,7 @@ class VllmEngine:
     ) -> None:
         config = llm.vllm_config
         self.name = name
-        self.digest: str | None = digest
+        self.digest = digest
         self.window = int(config.model_config.max_model_len)
         self.in_flight = 2 * int(config.scheduler_config.max_num_seqs)
         self.processes = processes
@@ -129,7 +130,8 @@ class VllmEngine:
 
         Raises:
             PromptTooLong: prompt and reply don't fit the window.
-            ModelError: the engine has died, or refused the request.
+            EngineDied: its process is gone.
+            ModelError: the engine refused the request.
         """
         from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
 
@@ -147,14 +149,14 @@ class VllmEngine:
             ):
                 last = output
         except EngineDeadError as error:
-            raise self._dead() from error
+            raise self.death() from error
         except EngineGenerateError as error:
             raise ModelUnavailable(f"{self.name} failed at a request: {error}") from error
         except ValueError as error:
             raise ModelError(f"{self.name} refused the request: {error}") from error
         if last is None or not last.outputs[0].finish_reason:
             raise (
-                self._dead()
+                self.death()
                 if self._llm.errored
                 else ModelError(f"{self.name} ended a request without an answer")
             )
@@ -200,8 +202,11 @@ class VllmEngine:
         self._llm.engine_core.resources.engine_dead = True
         for pid, when in self._born.items():
             if born(pid) == when:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
+                kill_tree(pid)
+            elif born(pid) == 0:
+                # A forked engine has led a group of its own, in which its workers may live on.
+                with contextlib.suppress(OSError):
+                    os.killpg(pid, signal.SIGKILL)
         await asyncio.to_thread(self._llm.shutdown, 1.0)
         if healthy:
             self._log.unlink(missing_ok=True)
@@ -210,13 +215,28 @@ class VllmEngine:
         if self._closed:
             raise ModelError(f"{self.name}: the engine has been closed")
         if self._llm.errored:
-            raise self._dead()
+            raise self.death()
 
-    def _dead(self) -> ModelError:
-        return ModelError(
-            f"the engine of {self.name} has died; most often it ran out of memory (`dmesg` tells). "
-            f"Its log is {self._log}. Start again with a smaller model or window, or free memory"
+    @property
+    def dead(self) -> bool:
+        """Whether its processes have died, or it was closed."""
+        return self._closed or bool(self._llm.errored)
+
+    def death(self) -> EngineDied:
+        """What is known of its end."""
+        return EngineDied(
+            f"the engine of {self.name} has died ({self._how()}). Its log is {self._log}. If "
+            "memory ran out (`dmesg` tells), end other programs or choose a smaller model "
+            "(`outcore models list`)"
         )
+
+    def _how(self) -> str:
+        manager = self._llm.engine_core.resources.engine_manager
+        codes = [one.exitcode for one in getattr(manager, "processes", ())]
+        if -signal.SIGKILL in codes:
+            return "killed by SIGKILL, as Linux does when memory runs out"
+        code = next((code for code in codes if code), None)
+        return cause(self._log) or ("it is not known how" if code is None else f"exit code {code}")
 
 
 def _packed(prompt: Prompt | Asked) -> TokenPrompt:

@@ -50,6 +50,13 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         parser.add_argument(
             f"--no-{name}", dest=name, action="store_const", const=False, help=help_text
         )
+    for flag, value, help_text in (
+        ("--shared-prefix", True, "on a GPU, read a slice of many questions once for all of them"),
+        ("--no-shared-prefix", False, "attend as vLLM does"),
+    ):
+        parser.add_argument(
+            flag, dest="shared_prefix", action="store_const", const=value, help=help_text
+        )
     for name, help_text in (
         ("depth", "levels of child runs (rlm_query) below the root's run"),
         ("kernels", "child runs that have a kernel at once, on each level"),
@@ -80,6 +87,7 @@ _FLAGS = (
     "encoding",
     "memo",
     "speculate",
+    "shared_prefix",
     "depth",
     "kernels",
     "runs",
@@ -104,15 +112,27 @@ def ask(args: argparse.Namespace) -> int:
     finally:
         rlm.close()
     if args.json:
-        print(json.dumps(completion.as_dict(), ensure_ascii=False, indent=2))
+        print(as_json(completion))
     else:
         show(completion)
     return ANSWERED if completion.complete else INCOMPLETE
 
 
+def as_json(completion: Completion) -> str:
+    """The whole result, with \\u escapes where stdout could not be given its characters."""
+    values = completion.as_dict()
+    text = json.dumps(values, ensure_ascii=False, indent=2)
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:
+        return json.dumps(values, indent=2)
+    return text
+
+
 def show(completion: Completion) -> None:
     """Print the answer on stdout, and what stands behind it on stderr."""
-    print(completion.answer)
+    encoding = sys.stdout.encoding or "utf-8"
+    print(completion.answer.encode(encoding, "backslashreplace").decode(encoding))
     sys.stdout.flush()
     lines = [""]
     for citation in completion.citations:
@@ -126,5 +146,9 @@ def show(completion: Completion) -> None:
         f"{completion.turns} turns, {calls} sub-calls, {completion.seconds:.0f} s, "
         f"sandbox {completion.sandbox}"
     )
+    if completion.sandbox_warning:
+        lines.append(f"WARNING: {completion.sandbox_warning}")
     lines.append(f"trajectory: {completion.run_dir}")
+    if completion.record_error:
+        lines.append(f"the trajectory is not whole: {completion.record_error}")
     print("\n".join(lines), file=sys.stderr)

@@ -3,46 +3,51 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
-import signal
 import sys
 from typing import TYPE_CHECKING
 
 from outcore import ask, doctor, memo
 from outcore.errors import ConfigError, OutcoreError
+from outcore.signals import STOPPED_BY, Signals, Stopped
 from outcore.version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from types import FrameType
 
 FAILED, USAGE = 1, 2
-_STOPPED_BY = 128
-
-
-class _Stopped(BaseException):
-    """The process was asked to end; carries the signal."""
-
-    def __init__(self, number: int) -> None:
-        self.number = number
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code: 0, 1 failed, 2 usage, 3 incomplete answer."""
+    """Run one command and return its exit code.
+
+    0; 1 failed; 2 usage; 3 incomplete answer. Stopped by a signal, the process ends here with
+    128 and its number.
+    """
     args = _parser().parse_args(arguments)
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        # nohup ignores SIGHUP for us, and a shell SIGINT for what it runs in the background.
-        if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, _stop)
+    signals = Signals()
     try:
-        return int(args.run(args))
-    except _Stopped as stopped:
-        print("\nstopped", file=sys.stderr)
-        sys.stdout.flush()
-        sys.stderr.flush()
+        signals.watch()
+        code = _run(args)
+        signals.over = True
+    except Stopped as stopped:
+        with contextlib.suppress(OSError):
+            print("\nstopped", file=sys.stderr, flush=True)
+            sys.stdout.flush()
         # A thread that downloads, hashes or indexes can't be interrupted, and Python would wait
         # for it. The reaper takes what is left.
-        os._exit(_STOPPED_BY + stopped.number)
+        os._exit(STOPPED_BY + stopped.number)
+    if arguments is not None:
+        # The process is another's and goes on.
+        signals.release()
+    return code
+
+
+def _run(args: argparse.Namespace) -> int:
+    try:
+        code = int(args.run(args))
+        sys.stdout.flush()
     except ConfigError as error:
         print(f"outcore: {error}", file=sys.stderr)
         return USAGE
@@ -53,14 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # The reader of our output has gone; Python would complain once more while it exits.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
-
-
-def _stop(number: int, frame: FrameType | None) -> None:
-    del frame
-    # What ends the run must not be interrupted in its turn.
-    for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(each, signal.SIG_IGN)
-    raise _Stopped(number)
+    return code
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -6,6 +6,8 @@ speaks wins.
 
 from __future__ import annotations
 
+import codecs
+import math
 import os
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -13,7 +15,7 @@ from typing import Literal, get_args
 
 from outcore.errors import ConfigError
 
-Tier = Literal["auto", "bwrap", "none"]
+Tier = Literal["auto", "bwrap", "landlock", "none"]
 DirectMode = Literal["auto", "always", "never"]
 RootMode = Literal["auto", "code", "plan"]
 
@@ -21,7 +23,37 @@ RootMode = Literal["auto", "code", "plan"]
 def home() -> Path:
     """Folder for weights, indexes and runs: `$OUTCORE_HOME`, else `~/.cache/outcore`."""
     named = os.environ.get("OUTCORE_HOME")
-    return Path(named).expanduser() if named else Path.home() / ".cache" / "outcore"
+    return expanded(named, "OUTCORE_HOME") if named else Path.home() / ".cache" / "outcore"
+
+
+def expanded(path: str | Path, where: str) -> Path:
+    """A path with `~` or `~user` at its start replaced by the home folder that it means.
+
+    Raises:
+        ConfigError: there is no such user; it names `where` the path was given.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise ConfigError(
+            f"{where}: {str(path)!r} names a home folder that is not known here; write the path "
+            "in full"
+        ) from error
+
+
+def check_encoding(encoding: str) -> None:
+    """See that Python knows the text encoding of that name.
+
+    Raises:
+        ConfigError: it does not.
+    """
+    try:
+        codecs.lookup(encoding)
+        " ".encode(encoding)
+    except (LookupError, ValueError) as error:
+        raise ConfigError(
+            f"there is no text encoding {encoding!r}; examples are utf-8, latin-1, cp1252, utf-16"
+        ) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +67,10 @@ class Budget:
         turns: replies of the root model.
         calls: sub-calls made by its code; a child run is one, and what it asks counts as well.
         tokens: tokens in and out, over root and sub-LM, cached ones not counted.
-        seconds: wall clock, from the first turn on.
+        seconds: wall clock of the question: reading the context, starting the kernel, turns,
+            cells, sub-calls and child runs. Starting and ending the models is not counted. A
+            fifth of it, 30 seconds at most, is kept back for the root's last turn, which is cut
+            off where that does not do.
         cell_seconds: wall clock of one cell.
     """
 
@@ -50,6 +85,13 @@ class Budget:
             value = getattr(self, field.name)
             if not isinstance(value, (int, float)) or not value > 0:
                 raise ConfigError(f"budget: {field.name} must be above zero, not {value!r}")
+            if isinstance(field.default, int) and type(value) is not int:
+                raise ConfigError(f"budget: {field.name} must be a whole number, not {value!r}")
+            if isinstance(value, bool) or not math.isfinite(value):
+                raise ConfigError(
+                    f"budget: {field.name} must be a number with an end, not {value!r}; where it "
+                    "is to be no limit, name a large one"
+                )
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +106,13 @@ class Settings:
         root_mode: whether the root writes the first program itself (`code`) or fills in a plan
             from which the engine writes it (`plan`); `auto` is what its profile says.
         direct: whether a context that fits the root's window is answered without a kernel.
-        sandbox: isolation of the kernel; `auto` never means none.
+        sandbox: isolation of the kernel; `auto` is bwrap, or where that can't be had landlock,
+            with a warning, and never means none.
         runs: folder that receives one folder per run.
         memo: whether replies are remembered in `$OUTCORE_HOME/memo.db`, and taken from there.
         speculate: whether a dry run of each cell foresees the sub-calls of its loops.
+        shared_prefix: whether the sub-LM's engine, on a GPU and where its model fits, reads a
+            slice that many questions share once for all of them (docs/kernels.md).
         depth: levels of child runs below the root's run; at the last one `rlm_query` asks the
             sub-LM instead.
         kernels: child runs that have a kernel at once, on each level.
@@ -84,6 +129,7 @@ class Settings:
     runs: Path | None = None
     memo: bool = True
     speculate: bool = True
+    shared_prefix: bool = False
     depth: int = 1
     kernels: int = 4
     encoding: str | None = None
@@ -101,9 +147,11 @@ class Settings:
             value = getattr(self, name)
             if type(value) is not int or value < least:
                 raise ConfigError(f"{name} is {value!r}; it must be a whole number from {least} on")
-        for name in ("memo", "speculate"):
+        for name in ("memo", "speculate", "shared_prefix"):
             if not isinstance(getattr(self, name), bool):
                 raise ConfigError(f"{name} is {getattr(self, name)!r}; it must be True or False")
+        if self.encoding is not None:
+            check_encoding(self.encoding)
 
     @property
     def runs_dir(self) -> Path:

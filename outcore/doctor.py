@@ -9,10 +9,10 @@ import sys
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, get_args
 
-from outcore import settings
-from outcore.config import home
+from outcore import selfcheck, settings
+from outcore.config import Tier, home
 from outcore.errors import OutcoreError
 
 if TYPE_CHECKING:
@@ -43,12 +43,23 @@ class Finding:
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add `doctor` to the command line; `args.run(args)` gives the exit code."""
     parser = commands.add_parser("doctor", help="what this machine offers, and what is missing")
+    parser.add_argument(
+        "--attack",
+        action="store_true",
+        help="attack the sandbox from inside, in every way that is known here, and tell what it "
+        "stops; takes minutes, and harms nothing",
+    )
+    parser.add_argument(
+        "--sandbox", choices=get_args(Tier), default="auto", help="with --attack: which isolation"
+    )
+    parser.add_argument("--json", action="store_true", help="with --attack: the whole as JSON")
     parser.set_defaults(run=doctor)
 
 
 def doctor(args: argparse.Namespace) -> int:
     """Print all findings; 1 if something that outcore needs is missing."""
-    del args
+    if args.attack:
+        return selfcheck.attack(args.sandbox, as_json=args.json)
     good = True
     for finding in examine():
         good = good and finding.good
@@ -66,7 +77,7 @@ def examine() -> Iterator[Finding]:
     yield from _machine()
     yield _storage()
     yield from _weights()
-    yield _sandbox()
+    yield from _sandbox()
 
 
 def _vllm() -> Finding:
@@ -161,14 +172,26 @@ def _weights() -> Iterator[Finding]:
         yield Finding("weights", True, f"{role} {model.name}: {told}", fix)
 
 
-def _sandbox() -> Finding:
+def _sandbox() -> Iterator[Finding]:
     from outcore.kernel_sandbox import choose
+    from outcore.kernel_sandbox.guard import memory_keeper
+    from outcore.kernel_sandbox.inside import landlock
 
-    try:
-        confinement = choose("auto")
-    except OutcoreError as error:
-        return Finding("sandbox", False, "no isolation can be had", str(error))
-    return Finding("sandbox", True, f"{confinement.tier}, by {confinement.program}")
+    tiers: tuple[Literal["bwrap"], Literal["landlock"]] = ("bwrap", "landlock")
+    some = False
+    for tier in tiers:
+        try:
+            found = choose(tier)
+        except OutcoreError as error:
+            # The weaker is wanted only where the stronger can't be had.
+            yield Finding("sandbox", some or tier == "bwrap", f"{tier} can't be had", str(error))
+            continue
+        some = True
+        by = found.program or f"Linux with Landlock {landlock.abi()}"
+        yield Finding("sandbox", True, f"{tier}, by {by}; memory is capped by {memory_keeper()}")
+        for lack in found.lacks:
+            what = "leaves open" if lack.open else "can't do"
+            yield Finding("sandbox", True, f"  {tier} {what}: {lack.text}")
 
 
 def _version(name: str) -> str | None:

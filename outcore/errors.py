@@ -7,6 +7,7 @@
     ├── ModelError           an engine failed: died, out of memory, prompt too long
     │   ├── PromptTooLong    carries the numbers
     │   ├── BadReply         a typed reply is no value of its type
+    │   ├── EngineDied       its process is gone
     │   └── ModelUnavailable it did not answer this time; another try may help
     ├── SandboxUnavailable   this machine can't isolate a kernel as asked
     ├── SandboxError         a kernel failed: died, out of memory, out of time
@@ -24,6 +25,7 @@ __all__ = [
     "BadReply",
     "BudgetExceeded",
     "ConfigError",
+    "EngineDied",
     "IncompleteAnswer",
     "ModelError",
     "ModelUnavailable",
@@ -55,8 +57,23 @@ class ModelError(OutcoreError):
     """An engine failed: it died, ran out of memory, or can't serve the request."""
 
 
+class EngineDied(ModelError):
+    """An engine's process is gone: killed, out of memory, or crashed."""
+
+
 class ModelUnavailable(ModelError):
-    """An engine did not answer this time: overloaded, restarting, a connection lost."""
+    """An engine did not answer this time: overloaded, restarting, a connection lost.
+
+    Attributes:
+        away: whether it is the engine that is away or has too much to do, which may pass, and not
+            this one request that failed.
+        after: seconds after which it wants to be asked again, where it said so.
+    """
+
+    def __init__(self, message: str, *, away: bool = False, after: float | None = None) -> None:
+        super().__init__(message)
+        self.away = away
+        self.after = after
 
 
 class PromptTooLong(ModelError):

@@ -12,16 +12,18 @@ A forked child (vLLM forks its engine) tells of itself in its first instant, thr
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 _CLOSED = -1
+_MARK = ".removed"
 
 
 class Reaper:
@@ -51,6 +53,14 @@ class Reaper:
     def adopt_process(self, pid: int) -> None:
         """End this process, and all it started, should this one die."""
         self._tell({"pid": pid, "born": born(pid)})
+
+    def adopt_group(self, pid: int) -> None:
+        """End the processes of this group, whatever has become of its leader, should this die."""
+        self._tell({"group": pid, "born": born(pid)})
+
+    def release_group(self, pid: int) -> None:
+        """Forget a group that has ended."""
+        self._tell({"gone": pid})
 
     def adopt_path(self, path: Path) -> None:
         """Remove this file or folder should this process die."""
@@ -136,22 +146,110 @@ def kill_tree(pid: int) -> None:
             os.kill(each, signal.SIGKILL)
 
 
-def _remove(path: str) -> None:
-    if Path(path).is_dir() and not Path(path).is_symlink():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        Path(path).unlink(missing_ok=True)
+def owner() -> str:
+    """A name for this process: its pid, start and pid namespace, so that no later one has it."""
+    pid = os.getpid()
+    return f"{pid}-{born(pid)}-{_namespace()}"
+
+
+def sweep(base: Path, prefix: str = "") -> list[Path]:
+    """Remove what processes that have ended left in a folder; returns what was removed.
+
+    Args:
+        base: the folder.
+        prefix: what stands before the owner in the names of its files and folders; after it
+            they go on with a hyphen.
+
+    Those of other users, of other pid namespaces and of living processes are left alone.
+    """
+    removed = []
+    for path in base.glob(f"{prefix}*-*-*-*"):
+        pid, started, space, _ = path.name.removeprefix(prefix).split("-", 3)
+        if space != _namespace() or not pid.isdigit() or str(born(int(pid))) == started:
+            continue
+        with contextlib.suppress(OSError):
+            if path.lstat().st_uid == os.geteuid():
+                remove(path)
+                removed.append(path)
+    return removed
+
+
+def _namespace() -> str:
+    return str(Path("/proc/self/ns/pid").stat().st_ino)
+
+
+def kill_group(leader: int, when: int) -> None:
+    """Kill what is left of a process group whose leader started at `when`, in clock ticks.
+
+    As long as any of them lives no other process gets the leader's number.
+    """
+    if born(leader) in (0, when):
+        with contextlib.suppress(OSError):
+            os.killpg(leader, signal.SIGKILL)
+
+
+def remove(path: Path) -> None:
+    """Remove a file or folder, as far as that can be done; one that is gone already is fine.
+
+    Untrusted code may have filled the folder: links are not followed, and neither depth nor
+    permissions stand in the way, as they do in `shutil.rmtree`.
+    """
+    with contextlib.suppress(OSError):
+        if path.is_symlink() or not path.is_dir():
+            path.unlink(missing_ok=True)
+            return
+        path.chmod(0o700)
+        top = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        try:
+            _empty(top)
+        finally:
+            os.close(top)
+        path.rmdir()
+
+
+def _empty(top: int) -> None:
+    """Empty a folder: what a folder in it holds is moved up into it, level by level."""
+    numbers = itertools.count()
+    while folders := _files_gone(top):
+        for name in folders:
+            with contextlib.suppress(OSError):
+                os.chmod(name, 0o700, dir_fd=top)
+            inside = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=top)
+            try:
+                for each in _files_gone(inside):
+                    with contextlib.suppress(OSError):
+                        os.chmod(each, 0o700, dir_fd=inside)
+                    new = f"{_MARK}-{os.getpid()}-{time.monotonic_ns()}-{next(numbers)}"
+                    os.rename(each, new, src_dir_fd=inside, dst_dir_fd=top)
+            finally:
+                os.close(inside)
+            os.rmdir(name, dir_fd=top)
+
+
+def _files_gone(folder: int) -> list[str]:
+    """Remove the files of a folder; returns the names of the folders in it."""
+    with os.scandir(folder) as entries:
+        found = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries]
+    for name, is_folder in found:
+        if not is_folder:
+            os.unlink(name, dir_fd=folder)
+    return [name for name, is_folder in found if is_folder]
 
 
 def _reap() -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     processes: dict[int, int] = {}
+    groups: dict[int, int] = {}
     paths: dict[str, None] = {}
     for line in sys.stdin:
         message = json.loads(line)
         if "pid" in message:
             processes[message["pid"]] = message["born"]
+        elif "group" in message:
+            groups[message["group"]] = message["born"]
+        elif "gone" in message:
+            groups.pop(message["gone"], None)
         elif "path" in message:
             paths[message["path"]] = None
         else:
@@ -159,9 +257,11 @@ def _reap() -> None:
     for pid, when in processes.items():
         if when and born(pid) == when:
             kill_tree(pid)
+    for leader, when in groups.items():
+        kill_group(leader, when)
     for path in paths:
         with contextlib.suppress(OSError):
-            _remove(path)
+            remove(Path(path))
 
 
 if __name__ == "__main__":

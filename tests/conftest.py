@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 _HOME = os.environ.get("OUTCORE_HOME")
 # How long an example takes says more of the machine than of the code.
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# For --hypothesis-profile=long; see fuzzing.py.
+settings.register_profile("long", parent=settings.get_profile("patient"), print_blob=True)
 settings.load_profile("patient")
 
 

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from sandboxing import Host, descendants, stage
+from sandboxing import USUAL, Host, descendants, stage
 
 from outcore.kernel_sandbox import Kernel, KernelSpec
 
@@ -135,7 +135,7 @@ def _plain(result: CellResult) -> tuple[str, str | None]:
 async def side(
     folder: Path,
     *,
-    tier: Tier = "auto",
+    tier: Tier = USUAL,
     speculate: bool = True,
     text: str = "Some text.",
     host: GuessingHost | None = None,

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from array import array
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import psutil
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
     from outcore.config import Tier
 
+# The tier that tests take which name none; another where they are run once more.
+USUAL: Tier = cast("Tier", os.environ.get("OUTCORE_TESTS_TIER", "auto"))
 TEXT = "The captain is Ahab.\r\nThe whale is white.\n"
 
 
@@ -98,7 +101,7 @@ def stage(folder: Path, text: str = TEXT) -> Path:
 
 @asynccontextmanager
 async def running(
-    folder: Path, host: Host, *, tier: Tier = "auto", limits: Limits | None = None
+    folder: Path, host: Host, *, tier: Tier = USUAL, limits: Limits | None = None
 ) -> AsyncIterator[Kernel]:
     """A kernel, and the proof afterwards that nothing is left of it."""
     spec = KernelSpec(context=stage(folder / "context"), tier=tier, limits=limits or Limits())

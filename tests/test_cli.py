@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -71,7 +72,7 @@ def test_settings_that_can_not_be_used(tmp_path: Path, flags: list[str], told: s
     assert "Traceback" not in ran.stderr
 
 
-def test_a_failure_leaves_nothing(tmp_path: Path) -> None:
+def test_a_failure_leaves_its_record_alone(tmp_path: Path) -> None:
     (tmp_path / "tmp").mkdir()
     path = tmp_path / "context.txt"
     path.write_text("text", encoding="utf-8")
@@ -80,7 +81,10 @@ def test_a_failure_leaves_nothing(tmp_path: Path) -> None:
     )
     assert ran.returncode == 1
     assert list((tmp_path / "tmp").iterdir()) == []
-    assert [one for one in (tmp_path / "home").rglob("*") if one.is_file()] == []
+    (record,) = [one for one in (tmp_path / "home").rglob("*") if one.is_file()]
+    *_, end = record.read_text(encoding="utf-8").splitlines()
+    assert json.loads(end)["event"] == "end"
+    assert "127.0.0.1:9" in json.loads(end)["error"]
     assert list((tmp_path / "home" / "staged").iterdir()) == []
 
 

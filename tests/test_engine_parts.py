@@ -116,5 +116,5 @@ def test_bad_settings_name_their_place(tmp_path: Path, monkeypatch: pytest.Monke
     Path("outcore.toml").write_text("turn = 3\n", encoding="utf-8")
     with pytest.raises(ConfigError, match=r"outcore\.toml: unknown setting 'turn'"):
         settings.load({}, {})
-    with pytest.raises(ConfigError, match="auto, bwrap, none"):
+    with pytest.raises(ConfigError, match="auto, bwrap, landlock, none"):
         Settings(sandbox="strong")  # type: ignore[arg-type]

@@ -24,7 +24,7 @@ from outcore.models.serve import Served
 
 if TYPE_CHECKING:
     from outcore.engine.result import Completion
-    from outcore.models.engine import Request
+    from outcore.models.engine import Engine, Request
 
 TEXT = "\n".join(f"Line {n}: nothing happens here." for n in range(400)) + "\n"
 NEEDLE = "The lighthouse keeper of Vardo is called Ingrid Solberg.\n"
@@ -35,7 +35,7 @@ QUESTION = "Who keeps the lighthouse of Vardo?"
 class Asked:
     """What a question left behind."""
 
-    def __init__(self, completion: Completion, root: ScriptedEngine, sub: ScriptedEngine) -> None:
+    def __init__(self, completion: Completion, root: Any, sub: Any) -> None:
         self.completion = completion
         self.root = root
         self.sub = sub
@@ -50,7 +50,7 @@ async def ask(
     *replies: Any,
     context: Any = HAYSTACK,
     question: str = QUESTION,
-    engine: ScriptedEngine | None = None,
+    engine: Engine | None = None,
     sub: Any = ("fine",),
     window: int = 32_768,
     profile: str = "coder",
@@ -64,7 +64,7 @@ async def ask(
 ) -> Asked:
     root = engine or ScriptedEngine(replies, window=window, seconds=seconds, digest="root")
     below = sub
-    if not isinstance(below, ScriptedEngine):
+    if isinstance(below, (tuple, list)):
         below = ScriptedEngine(sub, name="below", digest="sub", seconds=sub_seconds)
     if engines is not None:
         engines.append(below)

@@ -28,7 +28,8 @@ from outcore.kernel_sandbox.bwrap import Bind, Box, arguments, command
 from outcore.kernel_sandbox.identity import Identity, pick
 from outcore.kernel_sandbox.interpreter import Interpreter
 from outcore.kernel_sandbox.provisioner import SandboxProvisioner
-from outcore.kernel_sandbox.session import Session, sweep
+from outcore.kernel_sandbox.session import Session
+from outcore.reaper import sweep
 
 HOST = Path(__file__).parent / "sandbox_host.py"
 ROOT = os.geteuid() == 0
@@ -390,7 +391,7 @@ def test_folders_of_dead_hosts_are_swept_at_the_next_start() -> None:
     elsewhere = base / f"k-{os.getpid()}-{int(started) + 1}-1-0123abcd"
     for folder in (dead, elsewhere):
         folder.mkdir()
-    assert sweep(base) == [dead]
+    assert sweep(base, "k-") == [dead]
     assert living.folder.exists()
     assert elsewhere.exists()
     elsewhere.rmdir()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import pytest_asyncio
 from guessing import GuessingHost, Pair, side
-from sandboxing import descendants
+from sandboxing import USUAL, descendants
 
 from outcore.errors import SandboxError
 from outcore.reaper import reaper
@@ -23,7 +23,7 @@ PATIENCE = 5.0
 LONG = 1.0
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="session", params=["auto", "none"])
+@pytest_asyncio.fixture(scope="module", loop_scope="session", params=[USUAL, "none"])
 async def kernels(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
     reaper()
     tier: Tier = request.param

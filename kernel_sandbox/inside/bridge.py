@@ -19,6 +19,7 @@ from collections import deque
 from concurrent.futures import Future, InvalidStateError
 from typing import TYPE_CHECKING, Any
 
+from .door import Door
 from .errors import SubcallError, revive
 from .frames import HEADER, encode, extended
 
@@ -43,6 +44,7 @@ class Bridge:
         self._path = path
         self._token = token
         self._link: _Link | DryRun | None = None
+        self._door: Door | None = None
         self._lock = threading.Lock()
         os.register_at_fork(after_in_child=self._forget)
 
@@ -58,6 +60,14 @@ class Bridge:
         """
         self._connected()
 
+    def keep_door(self) -> None:
+        """See to it that connections can be had when this process may make none any more.
+
+        Raises:
+            OSError: the host does not listen.
+        """
+        self._door = Door(self._path, self._token, self.cap)
+
     def divert(self, link: DryRun) -> None:
         """Have `link` answer all calls of this process."""
         self._link = link
@@ -65,8 +75,19 @@ class Bridge:
     def _connected(self) -> _Link | DryRun:
         with self._lock:
             if self._link is None or self._link.broken:
-                self._link = _Link(self._path, self._token, self.cap)
+                self._link = _Link(self._opened(), self._token, self.cap)
             return self._link
+
+    def _opened(self) -> socket.socket:
+        if self._door is not None:
+            return self._door.connection()
+        made = socket.socket(socket.AF_UNIX)
+        try:
+            made.connect(self._path)
+        except OSError as error:
+            made.close()
+            raise SubcallError(f"the host does not answer: {error}") from None
+        return made
 
     def submit(self, op: str, params: dict[str, Any] | bytes) -> Future[Any]:
         """Send one call; cancelling the future tells the host to drop it.
@@ -101,7 +122,7 @@ class Bridge:
 class _Link:
     """One connection and its thread."""
 
-    def __init__(self, path: str, token: str, cap: int) -> None:
+    def __init__(self, connected: socket.socket, token: str, cap: int) -> None:
         self.broken = False
         self._cap = cap
         self._ids = itertools.count()
@@ -110,12 +131,7 @@ class _Link:
         self._queued = 0
         self._writing = False
         self._changed = threading.Condition()
-        self._socket = socket.socket(socket.AF_UNIX)
-        try:
-            self._socket.connect(path)
-        except OSError as error:
-            self._socket.close()
-            raise SubcallError(f"the host does not answer: {error}") from None
+        self._socket = connected
         self._socket.setblocking(False)
         self._bell, self._listener = socket.socketpair()
         self._bell.setblocking(False)
@@ -162,7 +178,7 @@ class _Link:
     def _run(self) -> None:
         try:
             self._pump()
-        except (OSError, ValueError):
+        except (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError):
             pass  # a lost host and a frame that is not one end the same way
         finally:
             with self._changed:
@@ -214,6 +230,8 @@ class _Link:
         while len(received) - start >= HEADER.size:
             (length,) = HEADER.unpack_from(received, start)
             end = start + HEADER.size + length
+            if length > self._cap:
+                raise ValueError("a frame above the cap")
             if len(received) < end:
                 break
             self._settle(json.loads(received[start + HEADER.size : end]))
@@ -221,14 +239,17 @@ class _Link:
         del received[:start]
 
     def _settle(self, frame: dict[str, Any]) -> None:
+        # Whatever a frame lacks shows before its call is taken off those that are told of a loss.
+        error = revive(frame["error"]) if "error" in frame else None
+        value = frame["ok"] if error is None else None
         future = self._pending.pop(frame["id"], None)
         if future is None:
             return
         with contextlib.suppress(InvalidStateError):  # cancelled a moment ago
-            if "error" in frame:
-                future.set_exception(revive(frame["error"]))
+            if error is not None:
+                future.set_exception(error)
             else:
-                future.set_result(frame["ok"])
+                future.set_result(value)
 
     def _fail(self) -> None:
         while self._pending:

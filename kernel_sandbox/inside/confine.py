@@ -1,4 +1,8 @@
-"""A dry run's bounds: it ends by itself, and nothing it does is seen outside it."""
+"""A dry run's bounds: it ends by itself, and nothing it does is seen outside it.
+
+Of `/proc` it may have no more than the kernel's own folder, and then reads there what was true
+of the process it is a copy of.
+"""
 
 from __future__ import annotations
 
@@ -19,9 +23,9 @@ from typing import Any
 from . import allowed
 
 _PR_SET_PDEATHSIG = 1
-_PR_SET_SECCOMP = 22
 _PR_SET_NO_NEW_PRIVS = 38
-_SECCOMP_MODE_FILTER = 2
+_SECCOMP = {"x86_64": 317, "aarch64": 277}
+_SET_MODE_FILTER, _TSYNC = 1, 1
 _PAGE = resource.getpagesize()
 # What a dry run may use more of than the kernel does already.
 _MEMORY = 1 << 30
@@ -51,7 +55,7 @@ def end_in(seconds: float, parent: int) -> None:
     signal.setitimer(signal.ITIMER_REAL, seconds)
     whole = int(seconds) + _ROUND_UP_SECONDS
     resource.setrlimit(resource.RLIMIT_CPU, (whole, whole))
-    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    pages = int(_told_of_this("statm").split()[0])
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
     most = pages * _PAGE + _MEMORY
     if soft == resource.RLIM_INFINITY or most < soft:
@@ -69,8 +73,7 @@ def own_descriptors(report: int) -> tuple[int, ...]:
     """
     writable = [report]
     null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
-    for name in os.listdir("/proc/self/fd"):  # noqa: PTH208 - in the way of the dry run itself
-        fd = int(name)
+    for fd in _open_descriptors():
         if fd in (report, null):
             continue
         try:
@@ -96,7 +99,7 @@ def own_memory() -> None:
     """
     libc: Any = ctypes.CDLL(None, use_errno=True)
     libc.mmap.restype = ctypes.c_void_p
-    shared = [*_SHARED.finditer(Path("/proc/self/maps").read_bytes())]
+    shared = [*_SHARED.finditer(_told_of_this("maps"))]
     bounds = [(int(one["start"], 16), int(one["end"], 16)) for one in shared]
     if sum(end - start for start, end in bounds) > _COPIED or any(map(_is_device, shared)):
         raise OSError(errno.ENOTSUP, "memory that can't be copied")
@@ -111,6 +114,20 @@ def own_memory() -> None:
         if at != start:
             raise OSError(ctypes.get_errno(), "memory that can't be copied")
         ctypes.memmove(start, held, size)
+
+
+def _told_of_this(name: str) -> bytes:
+    try:
+        return Path("/proc/self", name).read_bytes()
+    except PermissionError:
+        return Path("/proc", str(os.getppid()), name).read_bytes()
+
+
+def _open_descriptors() -> list[int]:
+    try:
+        return [int(name) for name in os.listdir("/proc/self/fd")]  # noqa: PTH208 - not in the way
+    except PermissionError:
+        return [*range(resource.getrlimit(resource.RLIMIT_NOFILE)[0])]
 
 
 def _is_device(mapped: re.Match[bytes]) -> bool:
@@ -144,10 +161,20 @@ def shut(writable: tuple[int, ...]) -> None:
         OSError: the kernel refuses the filter.
         KeyError: there is no table for this machine.
     """
-    code = allowed.program(platform.machine(), writable)
+    put_on(allowed.program(platform.machine(), writable))
+
+
+def put_on(code: bytes, *, all_threads: bool = False) -> None:
+    """Load a seccomp filter for this thread and what comes of it, or for the whole process.
+
+    Raises:
+        OSError: the kernel refuses it.
+        KeyError: this machine is not known.
+    """
     libc: Any = ctypes.CDLL(None, use_errno=True)
     filtered = _Filter(len(code) // 8, code)
-    if libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) or libc.prctl(
-        _PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, ctypes.byref(filtered), 0, 0
+    call, flags = _SECCOMP[platform.machine()], _TSYNC if all_threads else 0
+    if libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) or libc.syscall(
+        call, _SET_MODE_FILTER, flags, ctypes.byref(filtered)
     ):
-        raise OSError(ctypes.get_errno(), "the dry run can't be confined")
+        raise OSError(ctypes.get_errno(), "the filter of system calls can't be put on")

@@ -12,6 +12,7 @@ from .answer import Answer, Desk, named
 from .bridge import Bridge
 from .corpus import open_context
 from .dates import as_date
+from .keeping import RESTORE, Keeping
 from .layout import Layout
 from .look import Look
 from .manual import Manual
@@ -40,6 +41,8 @@ class Repl:
         self.names: dict[str, Any] = {}
         bridge = Bridge(start["bridge"], start["token"], start["frame"])
         bridge.connect()
+        if start["seccomp"]:
+            bridge.keep_door()
         self._rehearsal = Rehearsal(bridge, start["hints"])
         queries = Queries(bridge, self._rehearsal)
         recursion = Recursion(bridge)
@@ -47,6 +50,7 @@ class Repl:
         hidden: set[str] = set()
         self._hidden = hidden
         self._desk = Desk(bridge, self.names, hidden)
+        self._keeping = Keeping(bridge, self.names, hidden)
         self._tools: dict[str, Any] = {
             "llm_query": queries.llm_query,
             "allm_query": queries.allm_query,
@@ -92,10 +96,12 @@ class Repl:
         self._yielding["records"] = Records(opened, layout)
 
     def attach(self, shell: Any) -> None:
-        """Repair the names before each cell and send the answer after it."""
+        """Repair the names before each cell; after it, send the answer and keep its variables."""
         self._install()
         self._hidden.update(self.names)
         self._hide()
+        if self._hints.get(RESTORE):
+            self._keeping.restore()
         self._rehearsal.attach(shell)
         shell.events.register("pre_run_cell", self._before)
         shell.events.register("post_run_cell", self._after)
@@ -105,6 +111,7 @@ class Repl:
             self._late = False
             self._hints.update(json.loads((self._folder / HINTS).read_text("utf-8")))
             self._open()
+        self._keeping.before()
         self._install()
 
     def _install(self) -> None:
@@ -118,7 +125,9 @@ class Repl:
         for name, tool in self._yielding.items():
             (self._hidden.add if self.names.get(name) is tool else self._hidden.discard)(name)
 
-    def _after(self, *_: Any) -> None:
+    def _after(self, result: Any) -> None:
+        self._hide()
+        self._keeping.after(result.info.raw_cell)
         self._desk.deliver()
 
 

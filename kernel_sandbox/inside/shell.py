@@ -60,6 +60,8 @@ class _Shell(ZMQInteractiveShell):  # type: ignore[misc]
     display_pub_class = Type(_DisplayPublisher)
 
     rehearsal: Rehearsal | None = None
+    # `!command` without a terminal, which not every sandbox has.
+    system = ZMQInteractiveShell.system_raw
 
     async def run_ast_nodes(self, *args: Any, **kwargs: Any) -> Any:
         """Run the statements of a cell, which may be run ahead of themselves."""

@@ -1,0 +1,81 @@
+"""Ctrl-C and its kin: the first of them ends the command in good order, and in bounded time."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+STOPPED_BY = 128
+# Clearing away takes a fraction of this. Past it the process ends as if it were killed, and the
+# reaper does the rest.
+_ENDING_SECONDS = 10.0
+
+
+class Stopped(BaseException):
+    """The process was asked to end.
+
+    Attributes:
+        number: the signal.
+    """
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+
+class Signals:
+    """Takes the signals that ask this process to end, from `watch` on.
+
+    The first raises `Stopped` in the main thread; those after it are let by, so that nothing
+    interrupts what clears away. Once `over` is set, a signal ends the process where it stands.
+
+    Attributes:
+        over: whether the command has done everything, its output included.
+    """
+
+    def __init__(self) -> None:
+        self.over = False
+        self._pid = os.getpid()
+        self._stopped = False
+        self._before: dict[int, object] = {}
+        self._read, self._write = os.pipe()
+
+    def watch(self) -> None:
+        """Begin. Call it on the main thread."""
+        threading.Thread(target=self._see_to_the_end, name="signals", daemon=True).start()
+        for number in SIGNALS:
+            # nohup ignores SIGHUP for us, and a shell SIGINT for what it runs in the background.
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                self._before[number] = signal.signal(number, self._take)
+
+    def release(self) -> None:
+        """Have the signals do again what they did before."""
+        for number, handler in self._before.items():
+            signal.signal(number, handler)  # type: ignore[arg-type]
+        self._before.clear()
+        os.close(self._write)
+
+    def _take(self, number: int, frame: FrameType | None) -> None:
+        del frame
+        if self._stopped:
+            return
+        self._stopped = True
+        if os.getpid() == self._pid:
+            if self.over:
+                os._exit(STOPPED_BY + number)
+            # No lock of Python's may be taken here: the main thread may hold it.
+            os.write(self._write, bytes([number]))
+        raise Stopped(number)
+
+    def _see_to_the_end(self) -> None:
+        told = os.read(self._read, 1)
+        if told:
+            time.sleep(_ENDING_SECONDS)
+            os._exit(STOPPED_BY + told[0])
+        os.close(self._read)

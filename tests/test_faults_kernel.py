@@ -1,0 +1,366 @@
+"""A kernel is killed, hangs, runs out of memory, exits: what is restored, and what is told."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import pickle
+import signal
+import time
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from sandboxing import Host, running
+from scripted import giving, said
+from test_run import HAYSTACK, ask, cell
+
+from outcore.config import Budget
+from outcore.errors import OutcoreError, SandboxError
+from outcore.kernel_sandbox import Limits
+from outcore.kernel_sandbox.inside import keeping
+from outcore.kernel_sandbox.inside.definitions import definitions
+from outcore.kernel_sandbox.kept import BYTES, Kept
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from outcore.kernel_sandbox import CellResult, Kernel
+
+SETTING = """
+import re, collections
+from dataclasses import dataclass
+from datetime import date as day
+
+@dataclass
+class Pair:
+    left: int
+    right: list
+
+def doubled(text, times=2):
+    return re.sub("a", "b", text) * times
+
+count = 7
+rows = [{"n": n, "text": f"row {n}"} for n in range(2_000)]
+tally_of = collections.Counter("hello")
+pair = Pair(1, ["x"])
+when = day(2026, 7, 31)
+hits = search("captain")
+nested = {"a": (1, 2.5, None, {3}), "b": b"bytes"}
+"""
+CHECKING = """
+assert count == 7 and rows[1_999] == {"n": 1_999, "text": "row 1999"} and len(rows) == 2_000
+assert tally_of["l"] == 2 and pair == Pair(1, ["x"]) and doubled("aa") == "bbbb"
+assert str(when) == "2026-07-31" and nested == {"a": (1, 2.5, None, {3}), "b": b"bytes"}
+assert hits[0].document == "moby" and hits.note
+print("all there", sorted(SHOW_VARS().split()))
+"""
+DEATHS = {
+    "exits": ("import os\nos._exit(3)", "the kernel died: exit status 3"),
+    "crashes": ("import ctypes\nctypes.string_at(0)", "the kernel died: signal 11"),
+    "hangs in C": ("sum(range(10**12))", "and did not end when interrupted"),
+    "ignores signals": (
+        "import signal, time\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\n"
+        "while True: time.sleep(600)",
+        "and did not end when interrupted",
+    ),
+    "blocks every signal": (
+        "import signal\nsignal.pthread_sigmask(signal.SIG_BLOCK, range(1, 65))\n"
+        "while True: signal.pause()",
+        "and did not end when interrupted",
+    ),
+    "dies for memory": (
+        # As the kernel's own killer would.
+        "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)",
+        "the kernel died: killed, most likely for the memory it used",
+    ),
+}
+
+
+@asynccontextmanager
+async def rig(tmp_path: Path, **limits: Any) -> AsyncIterator[Kernel]:
+    async with running(tmp_path, Host(), limits=Limits(grace_seconds=0.5, **limits)) as kernel:
+        yield kernel
+
+
+async def fine(kernel: Kernel, code: str) -> CellResult:
+    result = await kernel.run(code, seconds=30)
+    assert result.status == "ok", result
+    return result
+
+
+@pytest.mark.parametrize("death", DEATHS)
+async def test_variables_survive_the_death_of_their_kernel(tmp_path: Path, death: str) -> None:
+    code, told = DEATHS[death]
+    async with rig(tmp_path) as kernel:
+        await fine(kernel, SETTING)
+        died = await kernel.run(f"mine = 1\n{code}", seconds=1)
+        assert died.status == "killed"
+        assert told in str(died.error)
+        names = "re, collections, dataclass, day, Pair, doubled, count, rows, tally_of, pair, when"
+        assert f"Restored as they were before this cell: {names}, hits, nested." in str(died.error)
+        assert str(died.error).endswith("Gone: what this cell has set or changed")
+        assert (await fine(kernel, CHECKING)).output.startswith("all there")
+        missing = await kernel.run("mine", seconds=10)
+        assert "NameError" in str(missing.error)
+
+
+async def test_a_kernel_killed_from_the_host_is_told_apart_and_replaced(tmp_path: Path) -> None:
+    async with rig(tmp_path) as kernel:
+        await fine(kernel, "kept = [1, 2, 3]")
+        task = asyncio.create_task(kernel.run("while True: pass", seconds=60))
+        await asyncio.sleep(0.3)
+        assert kernel._process is not None
+        os.kill(kernel._process.child.pid, signal.SIGKILL)
+        began = time.monotonic()
+        died = await task
+        assert time.monotonic() - began < 10
+        assert died.status == "killed"
+        assert "Restored as they were before this cell: kept." in str(died.error)
+        assert (await fine(kernel, "kept")).output == "[1, 2, 3]\n"
+
+
+async def test_what_is_restored_is_what_stood_before_the_fatal_cell(tmp_path: Path) -> None:
+    async with rig(tmp_path) as kernel:
+        await fine(kernel, "x, y, gone = [1], 1, 1")
+        await fine(kernel, "x.append(2)\ndel gone\ny = 'new'")
+        await kernel.run("x.append(3)\ny = 0\nimport os; os._exit(1)", seconds=10)
+        assert (
+            await fine(kernel, "print(x, y, 'gone' in globals())")
+        ).output == "[1, 2] new False\n"
+        # And again: what was restored is kept like what was set.
+        await kernel.run("import os; os._exit(1)", seconds=10)
+        assert (await fine(kernel, "print(x, y)")).output == "[1, 2] new\n"
+
+
+async def test_what_a_failed_or_interrupted_cell_has_set_is_kept_too(tmp_path: Path) -> None:
+    async with rig(tmp_path) as kernel:
+        await kernel.run("a = 1\nraise ValueError", seconds=10)
+        await kernel.run("b = 2\nwhile True: pass", seconds=0.5)
+        await kernel.run("import os; os._exit(1)", seconds=10)
+        assert (await fine(kernel, "print(a, b)")).output == "1 2\n"
+
+
+async def test_what_can_not_be_kept_is_named_with_the_reason(tmp_path: Path) -> None:
+    async with rig(tmp_path) as kernel:
+        await fine(
+            kernel,
+            "import threading\nsmall = 1\nlarge = 'x' * 5_000_000\nrows = ['y' * 1_000] * 9_000\n"
+            "rows = [one + str(n) for n, one in enumerate(rows)]\n"
+            "lines = (n for n in range(3))\nlock = threading.Lock()\nf = lambda: 1\n"
+            "class Odd:\n    def __reduce__(self): raise KeyError('no')\nodd = Odd()",
+        )
+        died = await kernel.run("import os; os._exit(1)", seconds=10)
+        error = str(died.error)
+        assert "Restored as they were before this cell: threading, Odd, small." in error
+        for name in ("large", "rows"):
+            assert f"{name} (too large)" in error or f"{name} (too much to keep)" in error
+        for name in ("lines", "lock", "f", "odd"):
+            assert f"{name} (no plain data)" in error
+        assert (await fine(kernel, "small, threading.active_count() > 0")).output == "(1, True)\n"
+
+
+async def test_tools_are_those_of_the_fresh_kernel(tmp_path: Path) -> None:
+    async with rig(tmp_path) as kernel:
+        await fine(kernel, "context = 'mine'\nsearch = 5\ntally = 'a variable'")
+        await kernel.run("import os; os._exit(1)", seconds=10)
+        told = (await fine(kernel, "print(context[:11], search('x')[0].document, tally)")).output
+        assert told == "The captain moby a variable\n"
+
+
+@pytest.mark.parametrize(
+    "bomb",
+    [
+        "class B:\n    def __reduce__(self): return __import__('os')._exit, (9,)",
+        "class B:\n    def __reduce__(self): return __import__('time').sleep, (600,)",
+        "class B:\n    def __reduce__(self): return bytearray, (1 << 45,)",
+    ],
+    ids=["dies", "hangs", "fills memory"],
+)
+async def test_what_kills_whoever_restores_it_is_given_up(tmp_path: Path, bomb: str) -> None:
+    async with rig(tmp_path) as kernel:
+        await fine(kernel, f"{bomb}\nplain = 1\nb = B()")
+        began = time.monotonic()
+        died = await kernel.run("import os; os._exit(1)", seconds=10)
+        assert time.monotonic() - began < 20
+        assert died.status == "killed"
+        assert (await fine(kernel, "print(len(context), 'b' in globals())")).output == "42 False\n"
+
+
+async def test_keeping_takes_no_calls_from_the_run_and_hides_from_its_handler(
+    tmp_path: Path,
+) -> None:
+    host = Host()
+    async with running(tmp_path, host) as kernel:
+        await fine(kernel, "x = 1")
+        await fine(kernel, "x")
+        await kernel.run("import os; os._exit(1)", seconds=10)
+        await fine(kernel, "x")
+    assert host.calls == []
+
+
+async def test_a_kernel_may_lie_about_what_it_kept(tmp_path: Path) -> None:
+    """Forged calls go to its own successor alone, and bad ones are refused."""
+    attack = """
+import gc
+from inside.bridge import Bridge
+[bridge] = [one for one in gc.get_objects() if type(one) is Bridge]
+for params in (
+    {}, {"set": 5, "gone": [], "lost": {}}, {"set": {"x y": {"data": ""}}, "gone": [], "lost": {}},
+    {"set": {"x": {"data": 5}}, "gone": [], "lost": {}}, {"set": {}, "gone": 1, "lost": {}},
+    {"set": {"x": {"data": "", "code": ""}}, "gone": [], "lost": {}},
+    {"set": {}, "gone": [], "lost": {"a": "<b>"}},
+    {"set": {"x": {"data": "!" * 9_000_000}}, "gone": [], "lost": {}},
+    {"set": {f"x{n}": {"data": ""} for n in range(2_000)}, "gone": [], "lost": {}},
+):
+    try:
+        bridge.call("keep", params)
+        print("taken", str(params)[:80])
+    except SubcallError:
+        print("refused")
+"""
+    fatal = """
+bridge.call("keep", {"set": {"good": {"code": "good = 5"}, "bad": {"data": "no pickle"}},
+                     "gone": [], "lost": {}})
+import os
+os._exit(1)
+"""
+    async with rig(tmp_path) as kernel:
+        assert (await fine(kernel, attack)).output.split() == ["refused"] * 9
+        error = str((await kernel.run(fatal, seconds=20)).error)
+        assert "good, params. Gone: bad (could not be restored)" in error
+        assert (await fine(kernel, "good")).output == "5\n"
+
+
+async def test_nothing_is_kept_across_kernels(tmp_path: Path) -> None:
+    (tmp_path / "1").mkdir()
+    (tmp_path / "2").mkdir()
+    async with rig(tmp_path / "1") as one, rig(tmp_path / "2") as two:
+        await fine(one, "secret = 1")
+        await fine(two, "open = 2")
+        died = await two.run("import os; os._exit(1)", seconds=10)
+        assert "secret" not in str(died.error)
+        assert "NameError" in str((await two.run("secret", seconds=10)).error)
+
+
+async def test_a_cell_that_does_nothing_costs_nothing_more_with_variables(tmp_path: Path) -> None:
+    """Keeping is bounded in bytes and processor time, and is done after the reply."""
+    async with rig(tmp_path) as kernel:
+        await fine(kernel, "rows = [{'n': n, 'text': 'word ' * 20} for n in range(200_000)]")
+        await asyncio.sleep(1.0)
+        spent = "import time\nprint(time.process_time())"
+        before = float((await fine(kernel, spent)).output)
+        for _ in range(10):
+            await fine(kernel, "")
+        after = float((await fine(kernel, spent)).output)
+        # Ten looks through what is far too large to be kept.
+        assert after - before < 10 * (keeping.SECONDS + 0.1)
+
+
+async def test_kept_bounds() -> None:
+    kept = Kept(Host())
+    big = "x" * (BYTES // 2)
+    await kept("keep", {"set": {"a": {"data": big}}, "gone": [], "lost": {}})
+    with pytest.raises(SandboxError, match="bytes"):
+        await kept("keep", {"set": {"b": {"data": big}}, "gone": [], "lost": {}})
+    await kept("keep", {"set": {"b": {"data": big}}, "gone": ["a"], "lost": {}})
+    assert list((await kept("kept", {}))["entries"]) == ["b"]
+    with pytest.raises(OutcoreError):
+        await kept("sing", {})
+    await kept("restored", {"names": ["b", "never"]})
+    assert kept.told().endswith("cell: b. Gone: what this cell has set or changed")
+    kept.drop()
+    assert not kept
+
+
+def test_definitions_are_those_that_only_bind_a_name() -> None:
+    found = definitions(
+        "import os.path, sys as s\nfrom a.b import c as d, e\nfrom z import *\n"
+        "def f(x, y=1, *, z=(1, 'a')):\n    return x\n"
+        "async def g(): pass\n"
+        "def h(x=print('effect')): pass\n"
+        "@cached\ndef i(): pass\n"
+        "@dataclass(frozen=True)\nclass J(Base):\n    'doc'\n    x: int = 1\n    y: str\n"
+        "    def m(self): return 1\n    @property\n    def p(self): return 2\n"
+        "class K:\n    x = compute()\n"
+        "class L(metaclass=M): pass\n"
+        "if True:\n    import inner\nx = 5\nprint('effect')\n"
+    )
+    assert list(found) == ["os", "s", "d", "e", "f", "g", "J"]
+    assert found["os"] == "import os.path"
+    assert found["s"] == "import sys as s"
+    assert found["d"] == "from a.b import c as d"
+    assert definitions("def f(:") == {}
+    assert definitions("x = 1") == {}
+
+
+async def test_the_root_is_told_what_was_restored(tmp_path: Path) -> None:
+    asked = await ask(
+        tmp_path,
+        cell("found = len(context)\nlines = (n for n in 'ab')\nprint('looked')"),
+        cell("import os\nos._exit(3)"),
+        cell("print(found)\ndone(found)"),
+    )
+    assert asked.completion.answer == str(len(HAYSTACK))
+    assert asked.completion.complete
+    told = said(asked.root.asked[2])
+    assert "the kernel died: exit status 3" in told
+    assert "Restored as they were before this cell: found. Gone: lines (no plain data)" in told
+
+
+async def test_kernels_that_keep_dying_end_the_run_with_the_best_answer(tmp_path: Path) -> None:
+    deaths = [cell(f"import os\nx = {n}\nos._exit({n})") for n in range(9)]
+    asked = await ask(tmp_path, cell("answer['content'] = 'Ingrid'\nprint('Ingrid')"), *deaths)
+    completion = asked.completion
+    assert (completion.answer, completion.complete) == ("Ingrid", False)
+    assert completion.turns == 4
+    assert completion.reason == (
+        "the kernel had to be replaced 3 times, at last since the kernel died: exit status 2"
+    )
+
+
+async def test_a_root_whose_kernels_die_may_still_answer(tmp_path: Path) -> None:
+    asked = await ask(
+        tmp_path, cell("import os\nos._exit(1)"), cell("import os\nos.abort()"), cell(giving("I7"))
+    )
+    assert (asked.completion.answer, asked.completion.complete) == ("I7", True)
+
+
+async def test_a_hung_cell_costs_its_time_and_its_grace_alone(tmp_path: Path) -> None:
+    asked = await ask(
+        tmp_path,
+        cell("kept = 'I8'\nprint(kept)"),
+        cell("sum(range(10**12))"),
+        cell("done(kept)"),
+        budget=Budget(cell_seconds=1.0),
+    )
+    assert asked.completion.answer == "I8"
+    cells = [event for event in asked.events if event["event"] == "cell"]
+    assert [one["status"] for one in cells] == ["ok", "killed", "ok"]
+    assert "limit of 1 s, and did not end when interrupted" in cells[1]["error"]
+
+
+async def test_memory_beyond_the_limit_is_an_exception_of_the_cell(tmp_path: Path) -> None:
+    async with rig(tmp_path, memory=1 << 30) as kernel:
+        await fine(kernel, "kept = 1")
+        full = await kernel.run("x = []\nwhile True: x.append(bytearray(1 << 26))", seconds=30)
+        assert full.status in ("error", "killed")
+        if full.status == "error":
+            assert "MemoryError" in str(full.error)
+        assert (await fine(kernel, "kept")).output == "1\n"
+
+
+@dataclass
+class _Odd:
+    value: int = 0
+
+
+def test_a_pickle_that_grows_too_long_is_broken_off() -> None:
+    sink = keeping._Sink(1_000, time.thread_time() + 60)
+    with pytest.raises(keeping._TooMuch, match="size"):
+        pickle.Pickler(sink, protocol=5).dump([_Odd(n) for n in range(100_000)])
+    late = keeping._Sink(1 << 30, 0.0)
+    with pytest.raises(keeping._TooMuch, match="time"):
+        pickle.Pickler(late, protocol=5).dump(["x"])
