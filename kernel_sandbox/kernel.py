@@ -9,23 +9,23 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from outcore.errors import SandboxError
 from outcore.kernel_sandbox import tiers
-from outcore.kernel_sandbox.inside.keeping import RESTORE
 from outcore.kernel_sandbox.interpreter import Interpreter
 from outcore.kernel_sandbox.kept import Kept
 from outcore.kernel_sandbox.limits import Limits
 from outcore.kernel_sandbox.output import Output
-from outcore.kernel_sandbox.process import KernelProcess, Setting
+from outcore.kernel_sandbox.process import Setting
 from outcore.kernel_sandbox.session import Session
-from outcore.reaper import remove
+from outcore.kernel_sandbox.succession import Succession
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Mapping
+    from collections.abc import Mapping
     from pathlib import Path
     from types import TracebackType
 
     from outcore.config import Tier
     from outcore.kernel_sandbox.broker import Handler
     from outcore.kernel_sandbox.channel import Execution
+    from outcore.kernel_sandbox.process import KernelProcess
 
 Status = Literal["ok", "error", "interrupted", "killed"]
 
@@ -93,15 +93,11 @@ class Kernel:
         self.tier: str = setting.confinement.tier
         self.warning = setting.confinement.warning
         self.folder = session.folder
-        self._setting = setting
+        self._limits = setting.limits
         self._session = session
         self._kept = kept
-        self._process: KernelProcess | None = None
-        self._part = 0
-        self._stale = False
-        self._closed = False
+        self._line = Succession(setting, session, kept)
         self._ending: asyncio.Task[None] | None = None
-        self._clearing: set[asyncio.Task[None]] = set()
         self._lock = asyncio.Lock()
 
     @classmethod
@@ -127,7 +123,7 @@ class Kernel:
         )
         kernel = cls(setting, Session.create(), kept)
         try:
-            await kernel._renew()
+            await kernel._line.renew()
         except BaseException:
             await kernel.close()
             raise
@@ -136,13 +132,19 @@ class Kernel:
     @property
     def alive(self) -> bool:
         """Whether its process runs."""
-        return self._process is not None and not self._process.child.died.done()
+        return self.pid is not None
+
+    @property
+    def pid(self) -> int | None:
+        """Its process on the host, the outermost of the sandbox; None while none runs."""
+        process = self._line.process
+        return None if process is None or process.child.died.done() else process.child.pid
 
     def settle(self, spec: KernelSpec, handler: Handler) -> None:
         """What processes that replace the one of now are started with."""
         self._kept.handler = handler
-        self._setting = replace(
-            self._setting, context=spec.context, hints=dict(spec.hints), late=spec.late
+        self._line.setting = replace(
+            self._line.setting, context=spec.context, hints=dict(spec.hints), late=spec.late
         )
 
     async def __aenter__(self) -> Kernel:
@@ -175,23 +177,18 @@ class Kernel:
             SandboxError: the kernel is closed, or no fresh one can be started.
         """
         async with self._lock:
-            if self._closed:
-                raise SandboxError("the kernel is closed")
-            if self._stale:
-                await self._renew()
-            assert self._process is not None
-            process = self._process
+            process = await self._line.fit()
             if process.child.died.done():
                 return await self._bury(process, Output(1), 0.0, "the cell was not run")
             started = time.monotonic()
-            output = Output(self._setting.limits.output)
-            self._stale = True
-            execution = process.channel.execute(code, output, self._setting.limits.flood)
+            output = Output(self._limits.output)
+            self._line.stale = True
+            execution = process.channel.execute(code, output, self._limits.flood)
             stopped = await self._supervise(process, execution, seconds, grace)
             elapsed = time.monotonic() - started
             if not _ended(execution):
                 return await self._bury(process, output, elapsed, stopped, last=last)
-            self._stale = False
+            self._line.stale = False
             status: Status = "ok" if execution.error is None else "error"
             if stopped is not None:
                 status = "interrupted"
@@ -203,17 +200,14 @@ class Kernel:
 
         Cancelling it does not stop the ending, which then goes on by itself.
         """
-        self._closed = True
+        self._line.closed = True
         if self._ending is None or self._ending.cancelled():
             self._ending = asyncio.create_task(self._end(), name="ending: kernel")
         await asyncio.shield(self._ending)
 
     async def _end(self) -> None:
         try:
-            await self._discard()
-            # What a cancelled caller has left in the middle ends by itself.
-            if self._clearing:
-                await asyncio.wait(tuple(self._clearing))
+            await self._line.end()
         finally:
             self._session.remove()
 
@@ -236,10 +230,10 @@ class Kernel:
             if finished.done() or process.child.died.done():
                 return None
             if execution.flooded.done():
-                stopped = f"the cell printed more than {self._setting.limits.flood:,} characters"
+                stopped = f"the cell printed more than {self._limits.flood:,} characters"
             else:
                 stopped = f"the cell ran into its limit of {seconds:.4g} s"
-            most = self._setting.limits.grace_seconds
+            most = self._limits.grace_seconds
             deadline = time.monotonic() + (most if grace is None else min(grace, most))
             while (left := deadline - time.monotonic()) > 0:
                 process.child.interrupt()
@@ -268,70 +262,11 @@ class Kernel:
         else:
             reason = f"{stopped}, and did not end when interrupted"
         if last and stopped is not None:
-            await self._discard()
+            await self._line.discard()
         else:
-            await self._renew()
+            await self._line.renew()
             reason += f". {self._kept.told()}"
         return CellResult("killed", output.text(), reason, elapsed, output.dropped)
-
-    async def _renew(self) -> None:
-        if self._closed:
-            raise SandboxError("the kernel was closed while a cell ran")
-        await self._discard()
-        process = await self._started()
-        if self._closed:
-            await process.close()
-            raise SandboxError("the kernel was closed while it started afresh")
-        self._process = process
-        self._stale = False
-
-    async def _discard(self) -> None:
-        self._stale = True
-        old, self._process = self._process, None
-        if old is not None:
-            await self._clear(old.close())
-            remove(self._session.folder / str(self._part))
-
-    def _clear(self, work: Coroutine[Any, Any, None]) -> asyncio.Future[None]:
-        """Have `work` done to its end, whatever becomes of those who wait for it."""
-        task = asyncio.create_task(work, name="ending: process")
-        self._clearing.add(task)
-        task.add_done_callback(self._clearing.discard)
-        return asyncio.shield(task)
-
-    async def _started(self) -> KernelProcess:
-        setting = self._setting
-        if self._kept:
-            setting = replace(setting, hints={**setting.hints, RESTORE: True})
-        while True:
-            self._part += 1
-            process = KernelProcess(setting, self._session.part(self._part))
-            try:
-                await self._begun(process)
-            except SandboxError:
-                if setting is self._setting:
-                    raise
-                # What was kept may be what it dies of.
-                self._kept.drop()
-                setting = self._setting
-            else:
-                return process
-
-    async def _begun(self, process: KernelProcess) -> None:
-        start = asyncio.create_task(process.start())
-        try:
-            await asyncio.shield(start)
-        except asyncio.CancelledError:
-            start.cancel()
-            # Whoever cancels this does not wait for it; `close` does.
-            self._clear(_given_up(start, process))
-            raise
-
-
-async def _given_up(start: asyncio.Task[None], process: KernelProcess) -> None:
-    await asyncio.wait([start])
-    if not start.cancelled() and start.exception() is None:
-        await process.close()
 
 
 def _ended(execution: Execution) -> bool:

@@ -18,7 +18,6 @@ from outcore.engine import rlm as module
 from outcore.engine.rlm import RLM
 from outcore.engine.trajectory import read
 from outcore.errors import BadContext
-from outcore.kernel_sandbox import Kernel
 from outcore.reaper import reaper
 
 if TYPE_CHECKING:
@@ -155,16 +154,17 @@ def test_a_kernel_that_dies_and_can_not_start_again_ends_with_the_best_answer(
     late: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from outcore.errors import SandboxError
+    from outcore.kernel_sandbox.succession import Succession
 
-    renew, times = Kernel._renew, []
+    renew, times = Succession.renew, []
 
-    async def once(kernel: Kernel) -> None:
+    async def once(line: Succession) -> None:
         times.append(1)
         if len(times) > 1:
             raise SandboxError("the kernel died at its start (status 1)")
-        await renew(kernel)
+        await renew(line)
 
-    monkeypatch.setattr(Kernel, "_renew", once)
+    monkeypatch.setattr(Succession, "renew", once)
     completion, _ = late([FIRST, "import os\nos._exit(1)"], seconds=60)
     assert (completion.answer, completion.complete) == ("the keeper", False)
     assert completion.reason.startswith("no kernel can be had any more: the kernel died")

@@ -112,8 +112,8 @@ async def test_a_kernel_killed_from_the_host_is_told_apart_and_replaced(tmp_path
         await fine(kernel, "kept = [1, 2, 3]")
         task = asyncio.create_task(kernel.run("while True: pass", seconds=60))
         await asyncio.sleep(0.3)
-        assert kernel._process is not None
-        os.kill(kernel._process.child.pid, signal.SIGKILL)
+        assert kernel.pid is not None
+        os.kill(kernel.pid, signal.SIGKILL)
         began = time.monotonic()
         died = await task
         assert time.monotonic() - began < 10

@@ -117,9 +117,9 @@ async def test_a_kernel_that_died_while_it_waited_is_replaced(tmp_path: Path) ->
     async with pooled(tmp_path, most=1) as rig:
         await rig.output("1")
         [waiting] = await rig.warm()
-        assert waiting._kernel._process is not None
-        child = waiting._kernel._process.child
-        await child.kill()
+        process = waiting._kernel._line.process
+        assert process is not None
+        await process.child.kill()
         assert await rig.output("print(context)", "still here") == "still here\n"
 
 

@@ -133,8 +133,8 @@ async def one_run(number: int, folder: Path, batcher: Batcher, book: Book) -> Co
             task = asyncio.create_task(kernel.run(code, seconds=0.05 if fate < 0.1 else 60))
             if 0.1 <= fate < 0.15:
                 await asyncio.sleep(chance.random() * 0.2)
-                assert kernel._process is not None
-                os.kill(kernel._process.child.pid, signal.SIGKILL)
+                assert kernel.pid is not None
+                os.kill(kernel.pid, signal.SIGKILL)
             result = await task
             seen[result.status] += 1
             sub_calls.end_cell()
