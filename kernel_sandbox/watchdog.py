@@ -1,7 +1,9 @@
 """Keeps a sandbox as a whole within its limits; the system's own count each process alone.
 
-A thread of its own looks ten times a second: what the code allocates does not wait for the
-host's event loop. Where a control group caps the memory, it looks once a second.
+A thread of its own looks ten times a second, and a hundred times while much of the memory is
+taken, since several processes can fill a gigabyte in a tenth of a second. What the code allocates
+does not wait for the host's event loop. Where a control group caps the memory, it looks once a
+second.
 """
 
 from __future__ import annotations
@@ -22,6 +24,9 @@ if TYPE_CHECKING:
 
 _SECONDS = 0.1
 _SECONDS_CAPPED = 1.0
+_SECONDS_CLOSE = 0.01
+# Share of the memory from which on it looks so often.
+_CLOSE = 0.25
 # Looking closer takes longer, and may take these shares of the time.
 _MEMORY_SHARE, _DISK_SHARE = 0.2, 0.05
 # Processes of bubblewrap's own.
@@ -56,6 +61,7 @@ class Watchdog:
         self._limits = limits
         self._end = end
         self._folder = folder
+        self._capped = capped
         self._seconds = _SECONDS_CAPPED if capped else _SECONDS
         self._memory_pace = _Pace(_MEMORY_SHARE)
         self._disk_pace = _Pace(_DISK_SHARE)
@@ -91,7 +97,10 @@ class Watchdog:
     def _over_memory(self, processes: list[Process]) -> str | None:
         most = self._limits.total
         in_sockets = self._meter.in_sockets(processes)
-        if self._meter.held(processes) + in_sockets <= most or not self._memory_pace.due:
+        held = self._meter.held(processes) + in_sockets
+        if not self._capped:
+            self._seconds = _SECONDS_CLOSE if held > _CLOSE * most else _SECONDS
+        if held <= most or not self._memory_pace.due:
             return None
         with self._memory_pace:
             held = self._meter.shared_out(processes) + in_sockets
