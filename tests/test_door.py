@@ -126,8 +126,8 @@ async def test_no_more_are_handed_in_than_may_be_open(tmp_path: Path) -> None:
                     held[-1].settimeout(5)
                     if not held[-1].recv(4):
                         return f"closed after {len(held) - 1}"
-            except SubcallError as error:
-                assert "hands in no further connection" in str(error)
+            except SubcallError:
+                # Told at the door, where the host has counted the last one already.
                 return f"closed after {len(held)}"
             finally:
                 for one in (*held, door._socket):
