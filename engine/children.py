@@ -187,7 +187,7 @@ class Children:
             trajectory.add("end", error=f"{type(error).__name__}: {error}")
             raise
         finally:
-            await asyncio.to_thread(trajectory.close)
+            trajectory.close()
 
 
 def _written(value: Any) -> str:
