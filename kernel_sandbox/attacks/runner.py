@@ -45,7 +45,7 @@ LIMITS = Limits(
     grace_seconds=1.0,
 )
 # What its processes can fill on a busy machine before the watchdog has looked and killed them.
-_ROOM = 1024 * MIB
+_ROOM = 2560 * MIB
 BOUND = LIMITS.total + _ROOM
 # What the host process may grow by while it listens to one kernel.
 HOST_BOUND = LIMITS.calls_bytes * 4 + 256 * MIB
