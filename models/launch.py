@@ -193,8 +193,6 @@ def _build(launch: Launch, scratch: Path, start: Start) -> VllmEngine:
             # interpreter is being taken down, and fail with a traceback.
             pass
 
-    # It reports an engine's death with a traceback; VllmEngine tells of it in a line.
-    logging.getLogger("vllm.v1.engine.async_llm").setLevel(logging.CRITICAL)
     # Before the engine, which would have to be ended if the tokenizer were no good.
     chat = ChatTokens(launch.folder)
     meter = CacheMeter()
@@ -219,6 +217,9 @@ def _build(launch: Launch, scratch: Path, start: Start) -> VllmEngine:
             )
         except Exception as error:
             raise ModelError(_why(launch, error)) from error
+    # It reports an engine's death with a traceback; VllmEngine tells of it in a line. Said here,
+    # since vLLM sets up its loggers anew for each engine.
+    logging.getLogger("vllm.v1.engine.async_llm").setLevel(logging.CRITICAL)
     pids = tuple(process.pid for process in llm.engine_core.resources.engine_manager.processes)
     for pid in pids:
         reaper().adopt_process(pid)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import re
 import signal
@@ -219,8 +220,12 @@ async def test_a_killed_engine_is_started_again_and_answers_as_before(
         return started[0]
 
     supervised = Supervised(engine, start)
-    long = asyncio.create_task(supervised.generate(Request(prompt_of(engine, "Count."), 1500)))
-    bare = asyncio.create_task(engine.generate(Request(prompt_of(engine, "Once more."), 1500)))
+    many = Shape(
+        schema=json.dumps({"type": "array", "items": {"type": "integer"}, "minItems": 400})
+    )
+    lengthy = [Request(prompt_of(engine, one), 1500, shape=many) for one in ("Count.", "Again.")]
+    long = asyncio.create_task(supervised.generate(lengthy[0]))
+    bare = asyncio.create_task(engine.generate(lengthy[1]))
     await asyncio.sleep(0.5)
     kill(engine)
     # Noticed by the calls under way, at once; those of the supervisor wait for the start.
