@@ -139,7 +139,12 @@ class Broker:
                 handed = asyncio.Event()
                 streams = await asyncio.open_unix_connection(sock=ours)
                 self._connections.add(asyncio.create_task(self._accept(*streams, handed)))
-                await handed.wait()
+                try:
+                    await handed.wait()
+                except asyncio.CancelledError:
+                    # Its task may be cancelled too before it has begun, and then ends nothing.
+                    streams[1].transport.abort()
+                    raise
 
     async def _admit(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, handed: bool

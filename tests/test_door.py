@@ -129,6 +129,8 @@ async def test_no_more_are_handed_in_than_may_be_open(tmp_path: Path) -> None:
             except SubcallError:
                 # Told at the door, where the host has counted the last one already.
                 return f"closed after {len(held)}"
+            except ConnectionError:
+                return f"closed after {len(held) - 1}"
             finally:
                 for one in (*held, door._socket):
                     one.close()
