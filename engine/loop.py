@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import threading
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -15,6 +16,12 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _CANCEL_SECONDS = 3.0
+# Tasks of the event loop itself, which take in connections and the pipes of processes: they end at
+# once, and cancelled before they begin they leave them open.
+_LOOPS_OWN = ("/asyncio/selector_events.py", "/asyncio/base_subprocess.py")
+# A signal that reaches the waiting thread just before it sleeps, or another thread in its place,
+# doesn't wake it: it looks for itself.
+_SIGNAL_SECONDS = 0.1
 
 
 class LoopThread:
@@ -29,10 +36,13 @@ class LoopThread:
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Run to the end and return the result.
 
-        A KeyboardInterrupt in the waiting thread cancels the work and is raised at once.
+        What a signal raises in the waiting thread, such as KeyboardInterrupt, cancels the work and
+        is raised within a tenth of a second.
         """
         future = asyncio.run_coroutine_threadsafe(work, self._started(work))
         try:
+            while not future.done():
+                concurrent.futures.wait([future], timeout=_SIGNAL_SECONDS)
             return future.result()
         except BaseException:
             future.cancel()
@@ -45,10 +55,11 @@ class LoopThread:
         )
 
     def close(self, last: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Cancel what runs, run `last`, and end the thread."""
+        """Cancel what runs, run `last`, and end the thread. Closing twice is fine."""
         with self._lock:
             self._closed = True
             loop, thread = self._loop, self._thread
+            self._loop = self._thread = None
         if loop is None or thread is None:
             return
         try:
@@ -95,4 +106,6 @@ async def _finish(last: Callable[[], Coroutine[Any, Any, None]]) -> None:
 
 def _is_ours(task: asyncio.Task[Any]) -> bool:
     code = getattr(task.get_coro(), "cr_code", None)
-    return code is not None and "/site-packages/vllm/" not in code.co_filename
+    if code is None or "/site-packages/vllm/" in code.co_filename:
+        return False
+    return not code.co_filename.endswith(_LOOPS_OWN)

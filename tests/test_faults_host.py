@@ -319,5 +319,5 @@ def stopped(rig: Rig, command: Command, number: signal.Signals) -> None:
     command.nothing_left_within(GONE_SECONDS)
     for end in rig.ends():
         assert end is not None
-        assert end["error"] == "interrupted"
+        assert end.get("error") == "interrupted"
     assert not (rig.home / "staged").exists() or not os.listdir(rig.home / "staged")  # noqa: PTH208

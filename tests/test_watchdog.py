@@ -292,7 +292,8 @@ async def test_many_processes_together_are_held_to_the_limit(tmp_path: Path, tie
         assert "killed for the memory it used: " in result.error
         found = re.search(r"took ([\d.]+) GiB, the limit is 0.29 GiB", result.error)
         assert found is not None
-        assert float(found[1]) < 1.0
+        # Six times two copies of 100 MiB is all they could come to, were they let.
+        assert float(found[1]) < 1.5
         assert (await kernel.run("llm_query('x')", seconds=20)).output == "'re: x'\n"
 
 
