@@ -467,9 +467,10 @@ def test_interrupt_ends_children_and_keeps_pieces(lab: Lab) -> None:
     with pulling(lab) as process:
         wait_for(lambda: pieces(lab))
         process.send_signal(signal.SIGINT)
-        process.wait(timeout=10)
+        _, err = process.communicate(timeout=10)
     wait_for(lambda: not processes_naming(str(lab.scratch)), seconds=1)
-    assert pieces(lab)
+    assert process.returncode == -signal.SIGINT, err
+    assert pieces(lab), err
     assert not list(lab.scratch.glob("pieces/pip-*"))
 
 
