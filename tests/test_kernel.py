@@ -83,7 +83,7 @@ async def test_top_level_await_and_gather(rig: Rig) -> None:
     )
     started = time.monotonic()
     assert await rig.ok(code) == "100\n"
-    assert time.monotonic() - started < 2
+    assert time.monotonic() - started < 10
     assert rig.host.peak == 100
 
 
@@ -384,7 +384,7 @@ async def test_a_deadline_interrupts_and_variables_stay(rig: Rig) -> None:
     await rig.ok("kept = 7")
     started = time.monotonic()
     result = await rig.kernel.run("print('begun')\nwhile True: pass", seconds=0.5)
-    assert time.monotonic() - started < 1.5
+    assert time.monotonic() - started < 2.5
     assert result.status == "interrupted"
     assert result.error == "the cell ran into its limit of 0.5 s"
     assert result.output.startswith("begun\n")

@@ -516,7 +516,7 @@ async def test_the_end_of_a_cell_is_the_end_of_its_dry_run(pair: Pair) -> None:
     before = descendants()
     code = "for i in range(2):\n    a = llm_query(f'q{i}')\n    while a.isdigit():\n        pass"
     result = await pair.on.run(code)
-    assert result.seconds < 1
+    assert result.seconds < 5
     assert descendants() <= before
 
 
