@@ -33,6 +33,14 @@ def loop_thread() -> Iterator[LoopThread]:
     thread.close(nothing)
 
 
+@pytest.fixture
+def heeded() -> Iterator[None]:
+    """A shell has what it runs in the background ignore SIGINT."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def test_what_comes_of_the_work_comes_back(loop_thread: LoopThread) -> None:
     async def late() -> str:
         await asyncio.sleep(0.3)
@@ -46,7 +54,9 @@ def test_what_comes_of_the_work_comes_back(loop_thread: LoopThread) -> None:
         loop_thread.run(timed_out())
 
 
-def test_a_signal_that_another_thread_takes_ends_the_wait(loop_thread: LoopThread) -> None:
+def test_a_signal_that_another_thread_takes_ends_the_wait(
+    loop_thread: LoopThread, heeded: None
+) -> None:
     ended: list[str] = []
 
     async def long() -> None:
