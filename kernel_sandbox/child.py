@@ -8,7 +8,7 @@ import json
 import os
 import signal
 import subprocess
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from outcore.reaper import reaper
 
@@ -16,6 +16,18 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 _STDERR_KEPT = 8192
+
+
+class Hold(NamedTuple):
+    """What is to be killed.
+
+    Attributes:
+        pidfd: descriptor of the process.
+        group: process group besides; 0 for none.
+    """
+
+    pidfd: int
+    group: int
 
 
 class Child:
@@ -112,6 +124,13 @@ class Child:
         if self._kernel is not None:
             with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(self._kernel, signal.SIGINT)
+
+    @property
+    def hold(self) -> Hold:
+        """What others need to kill it and everything it has started; good until `kill`."""
+        if self._sandbox is not None:
+            return Hold(self._sandbox, 0)
+        return Hold(self._pidfd, self._process.pid)
 
     def strike(self) -> None:
         """Kill it and everything it has started, without waiting; `kill` has not been called.

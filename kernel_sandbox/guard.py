@@ -7,12 +7,16 @@ from __future__ import annotations
 import itertools
 import logging
 import os
+import threading
 from typing import TYPE_CHECKING
 
+from outcore.errors import SandboxError
 from outcore.kernel_sandbox import bwrap, cgroup, scope
 from outcore.kernel_sandbox.cgroup import Cgroup
-from outcore.kernel_sandbox.meter import Meter
-from outcore.kernel_sandbox.watchdog import Watchdog
+from outcore.kernel_sandbox.watchdog.link import Watchdog
+from outcore.kernel_sandbox.watchdog.looks import Bounds
+from outcore.kernel_sandbox.watchdog.main import Orders
+from outcore.kernel_sandbox.watchdog.meter import Meter
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -50,45 +54,68 @@ class Guard:
         self, child: Child, kernel: int, tier: InForce, home: Path, limits: Limits
     ) -> None:
         boxed = tier == "bwrap"
-        disks = tuple(f"/proc/{kernel}/root{one}" for one in bwrap.DISKS) if boxed else ()
-        self._meter = Meter(child.pid, disks)
+        self._disks = tuple(f"/proc/{kernel}/root{one}" for one in bwrap.DISKS) if boxed else ()
         self._child = child
         self._limits = limits
         self._folder = None if boxed else str(home)
         self._group: Cgroup | None = None
         self._watchdog: Watchdog | None = None
+        # A start whose caller has given up goes on in its thread.
+        self._turns = threading.Lock()
+        self._stopped = False
 
     def start(self) -> None:
-        """Put the sandbox into a control group, if one is to be had, and begin to watch it."""
-        capped = self._cap()
-        self._watchdog = Watchdog(
-            self._meter, self._limits, self._child.strike, folder=self._folder, capped=capped
-        )
-        self._watchdog.start()
+        """Put the sandbox into a control group, if one is to be had, and begin to watch it.
 
-    def stop(self) -> None:
-        """Watch no longer; to be called before the sandbox is ended by anyone else."""
-        if self._watchdog is not None:
-            self._watchdog.stop()
+        Raises:
+            SandboxError: it can't be watched.
+        """
+        with self._turns:
+            if not self._stopped:
+                self._start()
+
+    def _start(self) -> None:
+        limits, hold = self._limits, self._child.hold
+        orders = Orders(
+            top=self._child.pid,
+            disks=self._disks,
+            folder=self._folder,
+            capped=self._cap(),
+            bounds=Bounds(limits.processes, limits.total, limits.tmp, limits.files),
+            hold=hold.pidfd,
+            group=hold.group,
+        )
+        watchdog = Watchdog(orders, self._child.strike)
+        try:
+            watchdog.start()
+        except OSError as error:
+            raise SandboxError(
+                f"the watchdog, which holds the sandbox to its limits, can't be started: {error}"
+            ) from error
+        self._watchdog = watchdog
+
+    def stop(self) -> str | None:
+        """Watch no longer; to be called before the sandbox is ended by anyone else.
+
+        Returns:
+            Why the sandbox was killed, as the end of "it was"; None where it was not, for this.
+        """
+        with self._turns:
+            self._stopped = True
+            said = None if self._watchdog is None else self._watchdog.stop()
+        if said is None and self._group is not None and self._group.ran_out:
+            most = self._limits.total / (1 << 30)
+            return f"killed for the memory it used: more than {most:.2f} GiB in all its processes"
+        return said
 
     def clear(self) -> None:
         """Remove what was made for the sandbox, which has ended."""
         if self._group is not None:
             self._group.remove()
 
-    @property
-    def verdict(self) -> str | None:
-        """Why the sandbox was killed, as the end of "it was"; None where it was not, for this."""
-        if self._watchdog is not None and self._watchdog.verdict is not None:
-            return self._watchdog.verdict
-        if self._group is not None and self._group.ran_out:
-            most = self._limits.total / (1 << 30)
-            return f"killed for the memory it used: more than {most:.2f} GiB in all its processes"
-        return None
-
     def _cap(self) -> bool:
         """Whether a control group holds it now."""
-        pids = [one.pid for one in self._meter.processes()]
+        pids = [one.pid for one in Meter(self._child.pid).processes()]
         name = f"outcore-{os.getpid()}-{next(_numbers)}"
         parent = cgroup.delegated()
         if parent is not None:

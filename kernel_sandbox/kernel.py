@@ -256,7 +256,7 @@ class Kernel:
         last: bool = False,
     ) -> CellResult:
         if process.child.died.done():
-            verdict = process.verdict or _verdict(process.child.died.result())
+            verdict = await process.verdict() or _verdict(process.child.died.result())
             reason = f"the kernel died: {verdict}"
             reason = reason if stopped is None else f"{reason}; {stopped}"
         else:

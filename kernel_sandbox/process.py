@@ -181,10 +181,9 @@ class KernelProcess:
             with contextlib.suppress(asyncio.CancelledError, Exception):
                 await ready
 
-    @property
-    def verdict(self) -> str | None:
-        """Why it was killed for what it used; None where it was not."""
-        return None if self._guard is None else self._guard.verdict
+    async def verdict(self) -> str | None:
+        """Why it was killed for what it used; None where it was not. It has died."""
+        return None if self._guard is None else await asyncio.to_thread(self._guard.stop)
 
     async def _watch(self, kernel: int) -> None:
         if self._launch.confinement.tier != "none":

@@ -66,21 +66,21 @@ class Meter:
 
     def held(self, processes: Iterable[Process]) -> int:
         """Bytes of memory, at most: what processes share is counted for each of them."""
-        kib = sum(
-            int(one)
-            for process in processes
-            for one in _HELD.findall(self._read(f"{process.pid}/status"))
-        )
-        return kib * _KIB + self._on_disks()
+        return sum(map(self._held, processes)) + self._on_disks()
 
-    def shared_out(self, processes: Iterable[Process]) -> int:
-        """Bytes of memory; what processes share is counted once. Takes longer than `held`."""
+    def shared_out(self, processes: Iterable[Process], most: int) -> int:
+        """Bytes of memory; what processes share is counted once. Takes longer than `held`.
+
+        Where it is more than `most` the rest is not looked at: of processes that fill their memory
+        Linux tells slowly, and only as fast as they let it.
+        """
         total = self._on_disks()
-        for process in processes:
+        for process in sorted(processes, key=self._held, reverse=True):
+            if total > most:
+                break
             found = _SHARE.findall(self._read(f"{process.pid}/smaps_rollup"))
             # Not to be read for a process that has hidden itself.
-            found = found or _HELD.findall(self._read(f"{process.pid}/status"))
-            total += sum(map(int, found)) * _KIB
+            total += _bytes(found) if found else self._held(process)
         return total
 
     def in_sockets(self, processes: Iterable[Process]) -> int:
@@ -107,6 +107,9 @@ class Meter:
                     if file.st_dev == device and not file.st_nlink:
                         sizes[file.st_ino] = file.st_blocks * 512
         return sum(sizes.values())
+
+    def _held(self, process: Process) -> int:
+        return _bytes(_HELD.findall(self._read(f"{process.pid}/status")))
 
     def _on_disks(self) -> int:
         total = 0
@@ -139,6 +142,10 @@ class Meter:
             return b""
         finally:
             os.close(fd)
+
+
+def _bytes(kib: Iterable[bytes]) -> int:
+    return sum(map(int, kib)) * _KIB
 
 
 def used_below(folder: str, most: int) -> tuple[int, int]:
