@@ -247,6 +247,22 @@ def test_looking_closely_is_bounded_in_time(total: int, most: int) -> None:
     assert 1 <= meter.closer <= most
 
 
+def test_it_looks_again_at_once_where_memory_grew_meanwhile() -> None:
+    meter: Any = Told(held=110 * MIB, shared=50 * MIB)
+    plain = meter.shared_out
+
+    def growing(processes: list[Process], most: int) -> int:
+        meter.said["held"] += 51 * MIB
+        time.sleep(0.05)
+        return int(plain(processes, most))
+
+    meter.shared_out = growing
+    looks = Looks(meter, BOUNDS)
+    for number in range(5):
+        assert looks.look() is None
+        assert meter.closer == number + 1
+
+
 SMALL, LARGE = BOUNDS._replace(total=16 * MIB), BOUNDS._replace(total=1 << 40)
 
 

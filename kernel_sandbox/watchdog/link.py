@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import subprocess
@@ -22,7 +21,7 @@ _GONE = "killed since its watchdog had ended, and nothing held it to its limits 
 
 
 class Watchdog:
-    """Watches one sandbox from `start` to `stop`; both wait a few milliseconds.
+    """Watches one sandbox from `start` to `stop`; either takes a few milliseconds.
 
     Args:
         orders: what is watched; `hold` stays open until `stop`.
@@ -72,11 +71,7 @@ class Watchdog:
         """
         self._stopping = True
         if self._process is not None:
-            assert self._process.stdin is not None
-            # A byte, not the end of the pipe: a process forked elsewhere may hold it open.
-            with contextlib.suppress(OSError, ValueError):
-                self._process.stdin.write(b"\n")
-                self._process.stdin.flush()
+            self._process.kill()
             self._thread.join()
         return self._verdict
 
@@ -86,12 +81,11 @@ class Watchdog:
         assert process.stdin is not None
         assert process.stdout is not None
         process.wait()
-        # What there is, and not all up to the end of the pipe, for the same reason.
+        # What there is, and not all up to the end: a process forked elsewhere may hold the pipe.
         os.set_blocking(process.stdout.fileno(), False)
         said = process.stdout.read() or b""
-        for pipe in (process.stdin, process.stdout):
-            with contextlib.suppress(OSError):
-                pipe.close()
+        process.stdin.close()
+        process.stdout.close()
         if said:
             self._verdict = said.decode()
         elif not self._stopping:

@@ -77,11 +77,11 @@ class Looks:
     def _over_memory(self, processes: list[Process]) -> str | None:
         most = self._bounds.total
         in_sockets = self._meter.in_sockets(processes)
-        held = self._meter.held(processes) + in_sockets
+        seen = self._meter.held(processes) + in_sockets
         if not self._capped:
-            self.seconds = _SECONDS_CLOSE if held > _CLOSE * most else _SECONDS
+            self.seconds = _SECONDS_CLOSE if seen > _CLOSE * most else _SECONDS
         began = time.monotonic()
-        if held <= most or began < self._closer_from:
+        if seen <= most or began < self._closer_from:
             return None
         held = self._meter.shared_out(processes, most - in_sockets) + in_sockets
         if held > most:
@@ -89,8 +89,12 @@ class Looks:
                 f"killed for the memory it used: all its processes and files in memory together "
                 f"took {_gib(held)} GiB or more, the limit is {_gib(most)} GiB"
             )
-        far = min(_pause(began, _FAR_SHARE), (most - held) / _FILLED)
-        self._closer_from = time.monotonic() + max(far, _pause(began, _NEAR_SHARE))
+        room = most - held
+        far = min(_pause(began, _FAR_SHARE), room / _FILLED)
+        pause = max(far, _pause(began, _NEAR_SHARE))
+        # While this took its time they may have filled the room.
+        grown = self._meter.held(self._meter.processes()) + in_sockets - seen
+        self._closer_from = time.monotonic() + (0 if grown > room else pause)
         return None
 
     def _over_disk(self, processes: list[Process]) -> str | None:

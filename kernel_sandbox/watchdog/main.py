@@ -1,8 +1,8 @@
 """What the watchdog's process does: look, wait, and kill the sandbox where it passes a limit.
 
 Started by `link.py` with nothing but the standard library. It kills by itself, since the host may
-be busy, and says why on its standard output before it does. Anything on its standard input, its
-end included, ends it.
+be busy, and says why on its standard output before it does. It ends with its standard input, which
+the host holds.
 """
 
 from __future__ import annotations
