@@ -17,6 +17,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import psutil
 import pytest
 from opened import AGAIN, ROOT, run_again
 from sandboxing import Host, running
@@ -376,6 +377,20 @@ async def test_many_processes_together_are_held_to_the_limit(tmp_path: Path, tie
         # Six times two copies of 100 MiB is all they could come to, were they let.
         assert float(found[1]) < 1.5
         assert (await kernel.run("llm_query('x')", seconds=20)).output == "'re: x'\n"
+
+
+async def test_a_kernel_whose_watchdog_dies_is_replaced(tmp_path: Path) -> None:
+    async with running(tmp_path, Host()) as kernel:
+        dogs = [
+            one
+            for one in psutil.Process().children()
+            if "from watchdog import" in " ".join(one.cmdline())
+        ]
+        assert len(dogs) == 1
+        dogs[0].kill()
+        result = await kernel.run("import time; time.sleep(60)", seconds=60)
+        assert "its watchdog had ended" in (result.error or ""), result
+        assert (await kernel.run("1 + 1", seconds=20)).output == "2\n"
 
 
 async def test_files_in_memory_count_too(tmp_path: Path) -> None:
