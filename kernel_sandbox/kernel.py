@@ -256,7 +256,8 @@ class Kernel:
         last: bool = False,
     ) -> CellResult:
         if process.child.died.done():
-            verdict = await process.verdict() or _verdict(process.child.died.result())
+            status = process.child.died.result()
+            verdict = await process.verdict() or _verdict(status)
             reason = f"the kernel died: {verdict}"
             reason = reason if stopped is None else f"{reason}; {stopped}"
         else:

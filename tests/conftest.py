@@ -27,6 +27,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     # The session's models stay in memory once they are up, and the tests that start others, as
     # a command line does, need that memory first.
     items.sort(key=lambda item: "rlm" in getattr(item, "fixturenames", ()))
+    # One after another, also where tests run side by side: models take half the memory there is,
+    # and attacks are measured by what the machine has left.
+    for item in items:
+        if "model" in item.keywords or item.path.name == "test_attacks.py":
+            item.add_marker(pytest.mark.xdist_group("alone"))
 
 
 @pytest.fixture(autouse=True)

@@ -187,6 +187,8 @@ def pulling(
     """Another process that pulls the model, with at most `limit` bytes to each file."""
 
     def restrict() -> None:
+        # Where the tests run in the background it is ignored.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
         if limit is not None:
             resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
 
