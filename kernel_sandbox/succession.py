@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from outcore.errors import SandboxError
+from outcore.errors import OutcoreError, SandboxError
 from outcore.kernel_sandbox.inside.keeping import RESTORE
 from outcore.kernel_sandbox.process import KernelProcess, Setting
 from outcore.reaper import remove
@@ -97,10 +97,11 @@ class Succession:
             process = KernelProcess(setting, self._session.part(self._part))
             try:
                 await self._begun(process)
-            except SandboxError:
+            except OutcoreError:
                 if setting is self.setting:
                     raise
-                # What was kept may be what it dies of.
+                # What was kept may be what it dies of, and may say in bubblewrap's words that
+                # there is no sandbox.
                 self._kept.drop()
                 setting = self.setting
             else:

@@ -176,8 +176,10 @@ async def test_tools_are_those_of_the_fresh_kernel(tmp_path: Path) -> None:
         "class B:\n    def __reduce__(self): return __import__('os')._exit, (9,)",
         "class B:\n    def __reduce__(self): return __import__('time').sleep, (600,)",
         "class B:\n    def __reduce__(self): return bytearray, (1 << 45,)",
+        "class B:\n    def __reduce__(self): return exec, ('import os; os.write(2, "
+        'b"bwrap: setting up uid map: Permission denied"); os._exit(1)\',)',
     ],
-    ids=["dies", "hangs", "fills memory"],
+    ids=["dies", "hangs", "fills memory", "speaks for bubblewrap"],
 )
 async def test_what_kills_whoever_restores_it_is_given_up(tmp_path: Path, bomb: str) -> None:
     async with rig(tmp_path) as kernel:
