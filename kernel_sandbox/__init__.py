@@ -3,7 +3,7 @@
 Knows nothing of models: what the code in a kernel asks for goes to a handler it is given.
 """
 
-from outcore.kernel_sandbox.broker import Handler
+from outcore.kernel_sandbox.connection import Handler
 from outcore.kernel_sandbox.kernel import CellResult, Kernel, KernelSpec
 from outcore.kernel_sandbox.limits import Limits
 from outcore.kernel_sandbox.pool import Pool

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from outcore.errors import SandboxError
 
 if TYPE_CHECKING:
-    from outcore.kernel_sandbox.broker import Handler
+    from outcore.kernel_sandbox.connection import Handler
 
 # A little above what a kernel keeps of its own accord, as it is sent.
 BYTES = 8 << 20

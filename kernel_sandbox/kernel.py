@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from outcore.config import Tier
-    from outcore.kernel_sandbox.broker import Handler
     from outcore.kernel_sandbox.channel import Execution
+    from outcore.kernel_sandbox.connection import Handler
     from outcore.kernel_sandbox.process import KernelProcess
 
 Status = Literal["ok", "error", "interrupted", "killed"]

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from outcore.kernel_sandbox.broker import Handler
+    from outcore.kernel_sandbox.connection import Handler
     from outcore.kernel_sandbox.kernel import KernelSpec
 
 _LOG = logging.getLogger(__name__)

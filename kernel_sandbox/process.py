@@ -17,7 +17,7 @@ from jupyter_client.manager import AsyncKernelManager
 
 from outcore.errors import SandboxError, SandboxUnavailable
 from outcore.kernel_sandbox import bwrap, identity
-from outcore.kernel_sandbox.broker import Broker, Handler
+from outcore.kernel_sandbox.broker import Broker
 from outcore.kernel_sandbox.channel import Channel
 from outcore.kernel_sandbox.fixes import explain
 from outcore.kernel_sandbox.guard import Guard
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from outcore.kernel_sandbox.child import Child
+    from outcore.kernel_sandbox.connection import Handler
     from outcore.kernel_sandbox.interpreter import Interpreter
     from outcore.kernel_sandbox.limits import Limits
     from outcore.kernel_sandbox.tiers import Confinement

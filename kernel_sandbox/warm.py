@@ -20,7 +20,7 @@ from outcore.kernel_sandbox.reach import check_readable
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from outcore.kernel_sandbox.broker import Handler
+    from outcore.kernel_sandbox.connection import Handler
     from outcore.kernel_sandbox.kernel import KernelSpec
 
 # The kernel's memory limit was set without the context, and has room for this much.
