@@ -21,7 +21,8 @@ _WHERE = re.compile(
     r"\b(?:where|such that|so that|in which|of which|who|that|with|whose)\b", re.IGNORECASE
 )
 _OTHER = re.compile(
-    r"[,;]?\s*\b(?:and|while|whereas|but|plus)?\s*(?:the other|another|the second)\b", re.IGNORECASE
+    r"(?:[,;]|(?<![\s,;]))\s*+\b(?:and|while|whereas|but|plus)?\s*+(?:the other|another|the second)\b",
+    re.IGNORECASE,
 )
 _SENTENCE = re.compile(r"[.?!](?:\s|$)")
 
