@@ -34,8 +34,8 @@ class Pairs:
 
     def schema(self, scene: Scene) -> dict[str, Any]:
         """Whose pairs, the words that say what each of the two must have, unlisted labels."""
-        fields = [field.name for field in scene.fields if field.type != "date"]
-        member = {"enum": fields} if fields else TEXT
+        fields = [field.name for field in scene.choices if field.type != "date"]
+        member = {"enum": list(dict.fromkeys(fields))} if fields else TEXT
         if scene.about_labels:
             return objects(member=member, one=TEXT, other=TEXT)
         return objects(member=member, labels=TEXTS, one=TEXT, other=TEXT)
