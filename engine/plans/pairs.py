@@ -21,7 +21,8 @@ _WHERE = re.compile(
     r"\b(?:where|such that|so that|in which|of which|who|that|with|whose)\b", re.IGNORECASE
 )
 _OTHER = re.compile(
-    r"(?:[,;]|(?<![\s,;]))\s*+\b(?:and|while|whereas|but|plus)?\s*+(?:the other|another|the second)\b",
+    r"(?:[,;]|(?<![\s,;]))\s*+\b(?:and|while|whereas|but|plus)?\s*+"
+    r"(?:the other|another|the second)\b",
     re.IGNORECASE,
 )
 _SENTENCE = re.compile(r"[.?!](?:\s|$)")
@@ -89,7 +90,8 @@ def _test(
     if when:
         assert field is not None
         more = "" if field.day_first is None else f", day_first={field.day_first}"
-        date = f"as_date(r[{field.name!r}]{more}).isoformat()"
+        # A record without a date lies on no side of one.
+        date = f"(d := as_date(r[{field.name!r}]{more})) and d.isoformat()"
         tests += (one.code("g", date) for one in when)
     joined = " and ".join(tests) if len(tests) == 1 else "\n        and ".join(tests)
     body = joined if len(tests) == 1 else f"(\n        {joined}\n    )"

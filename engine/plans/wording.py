@@ -20,9 +20,7 @@ _AFTER_COLON = re.compile(r"(?<!\d):(?!\d)\s*+([^:.\n?!][^:.\n?!,]*,[^:.\n?!]+)"
 _COMMA = re.compile(r",\s*(?:(?:and|or)\s+)?")
 _LAST = re.compile(r"(?<!\s)\s++(?:and|or)\s+")
 _BRACKETS = re.compile(r"[(\[]([^()\[\]\n][^()\[\]\n,|]*[,|][^()\[\]\n]+)[)\]]")
-_BAR = re.compile(
-    r"(?:(?<=[:\n])|(?<![^|:.\n])[^|:.\s]*[^\S\n])([^|:.\n]++(?:\|[^|:.\n]++)+)"
-)
+_BAR = re.compile(r"(?:(?<=[:\n])|(?<![^|:.\n])[^|:.\s]*[^\S\n])([^|:.\n]++(?:\|[^|:.\n]++)+)")
 _OF = re.compile(
     r"\b(?:of|from|between|among|either)\s+"
     r"((?:[\w-]+(?: [\w-]+){0,3},\s*)+[\w-]+(?: [\w-]+){0,7})(?![\w' -])"
