@@ -418,7 +418,7 @@ def test_the_choices_of_a_plan_are_bounded(tmp_path: Path) -> None:
 
 
 def test_no_choice_of_a_plan_comes_twice(tmp_path: Path) -> None:
-    scene = scene_of(tmp_path, "How many?", "month,month,none\n" + "1,2,3\n" * 9)
+    scene = scene_of(tmp_path, "How many?", '{"month": 1, "none": 2}\n' * 9)
     for maker, name in ((Count(), "per"), (Pairs(), "member")):
         offers = maker.schema(scene)["properties"][name]["enum"]
         assert len(offers) == len(set(offers))
