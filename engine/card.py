@@ -52,7 +52,8 @@ def card(corpus: Corpus, layout: Layout, tokens: int | None = None) -> str:
     parts += _left_out(corpus)
     if layout.shape is None:
         parts.append(_sample(corpus))
-    return "\n".join(parts)
+    # Names and values of JSON may have half of a surrogate pair, which no model can be given.
+    return "\n".join(parts).encode("utf-8", "backslashreplace").decode()
 
 
 def _records(layout: Layout) -> Iterator[str]:
@@ -87,7 +88,7 @@ def _told(field: Field) -> str:
         kind = f"label: {values}"
     if field.day_first is not None:
         kind += f": as_date(value, day_first={field.day_first})"
-    return f"{field.name!r} ({kind})"
+    return f"{_name(field.name)} ({kind})"
 
 
 def _is_header(layout: Layout) -> bool:

@@ -24,7 +24,7 @@ _CODE_NAMES = _SOURCES | frozenset(_COMPANIONS_LISTED.split())
 _MARKDOWN_NAMES = frozenset((".md", ".markdown", ".mdx", ".mkd", ".qmd", ".rmd"))
 _MOSTLY = 0.5
 _CODE_LINE = re.compile(
-    r"\s*(?:(?:def|class|import|from|return|if|elif|else|for|while|try|except|with|function|const"
+    r"\s*+(?:(?:def|class|import|from|return|if|elif|else|for|while|try|except|with|function|const"
     r"|let|var|public|private|protected|static|void|int|func|fn|use|package|struct|enum|impl"
     r"|namespace|template|#include|#define|#if|#endif|case|switch)\b.*[:;{(,)=>\"']|[})\]]+[;,)]*"
     r"|.*[;{}]|@\w[\w.]*.*|(?:[\w.\[\]]+)\s*(?:[-+*/|&]?=|:=)\s*\S.*|[\w.]+\(.*\)?,?|//.*|/?\*.*)\s*"

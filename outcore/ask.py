@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, get_args
 from outcore import settings
 from outcore.config import Budget, DirectMode, RootMode, Settings, Tier
 from outcore.live import LiveLine
+from outcore.terminal import commands, shown
 
 if TYPE_CHECKING:
     import argparse
@@ -119,20 +120,25 @@ def ask(args: argparse.Namespace) -> int:
 
 
 def as_json(completion: Completion) -> str:
-    """The whole result, with \\u escapes where stdout could not be given its characters."""
+    """The whole result, with \\u escapes where stdout could not be given its characters.
+
+    A terminal is given no control characters.
+    """
     values = completion.as_dict()
     text = json.dumps(values, ensure_ascii=False, indent=2)
     try:
         text.encode(sys.stdout.encoding or "utf-8")
     except UnicodeEncodeError:
         return json.dumps(values, indent=2)
+    # JSON escapes those of ASCII alone.
+    if sys.stdout.isatty() and commands(text):
+        return json.dumps(values, indent=2).replace("\x7f", "\\u007f")
     return text
 
 
 def show(completion: Completion) -> None:
     """Print the answer on stdout, and what stands behind it on stderr."""
-    encoding = sys.stdout.encoding or "utf-8"
-    print(completion.answer.encode(encoding, "backslashreplace").decode(encoding))
+    print(shown(completion.answer, sys.stdout))
     sys.stdout.flush()
     lines = [""]
     for citation in completion.citations:
@@ -151,4 +157,4 @@ def show(completion: Completion) -> None:
     lines.append(f"trajectory: {completion.run_dir}")
     if completion.record_error:
         lines.append(f"the trajectory is not whole: {completion.record_error}")
-    print("\n".join(lines), file=sys.stderr)
+    print(shown("\n".join(lines), sys.stderr), file=sys.stderr)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from outcore import ask, doctor, memo
 from outcore.errors import ConfigError, OutcoreError
 from outcore.signals import STOPPED_BY, Signals, Stopped
+from outcore.terminal import shown
 from outcore.version import __version__
 
 if TYPE_CHECKING:
@@ -49,10 +50,10 @@ def _run(args: argparse.Namespace) -> int:
         code = int(args.run(args))
         sys.stdout.flush()
     except ConfigError as error:
-        print(f"outcore: {error}", file=sys.stderr)
+        print(shown(f"outcore: {error}", sys.stderr), file=sys.stderr)
         return USAGE
     except OutcoreError as error:
-        print(f"outcore: {error}", file=sys.stderr)
+        print(shown(f"outcore: {error}", sys.stderr), file=sys.stderr)
         return FAILED
     except BrokenPipeError:
         # The reader of our output has gone; Python would complain once more while it exits.

@@ -45,8 +45,10 @@ _LATER = re.compile(
     re.IGNORECASE,
 )
 _ENDING = re.compile(r"e?s\b", re.IGNORECASE)
-_TIMES = re.compile(r"\s*(?:\w+\s+)?(?P<count>[^,.;:]*?)\s+times\b", re.IGNORECASE)
-_OR = re.compile(r"[\s,]*\bor\b\s*(?:(?:with|of|from)\s+)?(?:an?|the)?\s*$", re.IGNORECASE)
+_TIMES = re.compile(
+    r"\s{0,9}(?:\w+\s{1,9})?(?P<count>[^,.;:]{0,200}?)\s{1,9}times\b", re.IGNORECASE
+)
+_OR = re.compile(r"\bor\b\s*+(?:(?:with|of|from)\s++)?(?:an?|the)?\s*$", re.IGNORECASE)
 _COMMA = re.compile(r"\s*,\s*(?:an?\s+)?$", re.IGNORECASE)
 # Records of a label that must all lie on one side of a date.
 _DATE = (
@@ -68,6 +70,8 @@ _ALL = re.compile(
 _LEADS = [
     (re.compile(rf"\b(?:{words})\s+(?:the\s+)?\Z", re.IGNORECASE), side) for words, side in _SIDES
 ]
+# How far before a date the words that lead to it may begin.
+NEAR = 100
 # Words with which `all` is no longer about the label: `all pairs of users who have a refund`.
 _OTHERS = re.compile(r"\b(?:pairs?|where|who|whose|such|has|have|had)\b", re.IGNORECASE)
 
@@ -140,7 +144,8 @@ def timings(question: str, labels: tuple[str, ...]) -> tuple[Timing, ...]:
 
 def side_of(lead: str) -> Side | None:
     """How a record's date compares with the date that stands after `lead`; None: not at all."""
-    return next((side for words, side in _LEADS if words.search(lead)), None)
+    near = lead[-NEAR:]
+    return next((side for words, side in _LEADS if words.search(near)), None)
 
 
 def _of_all(match: re.Match[str]) -> bool:

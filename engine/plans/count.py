@@ -36,8 +36,9 @@ class Count:
 
     def schema(self, scene: Scene) -> dict[str, Any]:
         """What limits the records, what is counted by, and labels that nothing lists."""
-        fields = [field.name for field in scene.fields if field.type != "text"]
-        per = {"enum": ["none", *_KEYS, *fields]}
+        fields = [field.name for field in scene.choices if field.type != "text"]
+        # A field may be called like one of these.
+        per = {"enum": list(dict.fromkeys(("none", *_KEYS, *fields)))}
         if scene.about_labels:
             return objects(values=TEXTS, per=per)
         return objects(labels=TEXTS, values=TEXTS, per=per)
@@ -89,11 +90,7 @@ def _time(scene: Scene, filled: Mapping[str, Any]) -> str | None:
 
 def _field(scene: Scene, filled: Mapping[str, Any]) -> Field | None:
     """The field that is counted by: one that the question names, the root's choice first."""
-    named = [
-        field
-        for field in scene.fields
-        if field.type not in ("text", "date") and mentions(scene.question, field.name)
-    ]
+    named = scene.countables
     chosen = scene.field(text(filled.get("per")))
     return chosen if chosen in named else next(iter(named), None)
 

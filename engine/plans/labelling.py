@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from outcore.kernel_sandbox.inside.layout import Field
 
 _OTHER = "other"
+_NEITHER = "none of these"
 _GUIDANCE_CHARS = 600
 
 
@@ -24,12 +25,14 @@ class Labelling:
         labels: what there is to choose from; empty where the field is the label.
         named: the labels that the question names, in its order.
         task: what the labels are about, for whoever judges.
+        nullable: whether a record's value may be None, as in JSON.
     """
 
     field: Field
     labels: tuple[str, ...] = ()
     named: tuple[str, ...] = ()
     task: str = ""
+    nullable: bool = False
 
     @classmethod
     def of(cls, scene: Scene, guessed: tuple[str, ...]) -> Labelling | None:
@@ -50,8 +53,10 @@ class Labelling:
             return cls(holding, named=tuple(known[one.casefold()] for one in named))
         if not labels or scene.text_field is None:
             return None
-        every = (*labels, _OTHER) if len(labels) == 1 else labels
-        return cls(scene.text_field, every, named, scene.guidance(every)[:_GUIDANCE_CHARS])
+        other = _OTHER if labels[0].casefold() != _OTHER else _NEITHER
+        every = (*labels, other) if len(labels) == 1 else labels
+        task = scene.guidance(every)[:_GUIDANCE_CHARS]
+        return cls(scene.text_field, every, named, task, scene.nullable)
 
     @property
     def judged(self) -> bool:
@@ -69,7 +74,8 @@ class Labelling:
         if not self.labels:
             return [f"labels = [str(r[{name!r}]) for r in rows]"]
         task = f",\n    task={self.task!r}" if self.task else ""
-        return [f"labels = llm_classify([r[{name!r}] for r in rows], {list(self.labels)!r}{task})"]
+        text = f"r[{name!r}] or ''" if self.nullable else f"r[{name!r}]"
+        return [f"labels = llm_classify([{text} for r in rows], {list(self.labels)!r}{task})"]
 
 
 def _holding(scene: Scene, labels: tuple[str, ...]) -> Field | None:

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from outcore.engine.plans.conditions import side_of
+from outcore.engine.plans.conditions import NEAR, side_of
 from outcore.engine.plans.wording import mentions
 from outcore.kernel_sandbox.inside.dates import MONTHS, dates_in
 
@@ -30,13 +30,13 @@ _YEAR = re.compile(r"(?<![\w.,/-])((?:19|20)\d\d)(?![\w/-]|[.,]\d)")
 _YEARLY = re.compile(
     r"\b(?:in|of|during|for|years?|and|or|to|through|between|from)\s+\Z", re.IGNORECASE
 )
-_BOTH_SIDES = re.compile(r"\bbefore\b.*\bafter\b|\bafter\b.*\bbefore\b", re.DOTALL | re.IGNORECASE)
+_SIDES = (re.compile(r"\bbefore\b", re.IGNORECASE), re.compile(r"\bafter\b", re.IGNORECASE))
 _RANGE = re.compile(
     r"\b(?:between|from|through)\s|\d\s*(?:to|until|till|-|\u2013)\s", re.IGNORECASE
 )
 # A date without a day.
 _WHOLE_MONTH = re.compile(r"[^\d]*\d{4}\Z|\d{4}-\d\d\Z")
-_KEY = re.compile(r"[\w@.-]*\d[\w@.-]*\w")
+_KEY = re.compile(r"(?<![\w@.-])[\w@.-]*\d[\w@.-]*\w")
 _LEAST_KEY = 2
 
 _DAY_OF, _MONTH_OF, _YEAR_OF = "d.isoformat()", "d.strftime('%Y-%m')", "d.strftime('%Y')"
@@ -123,7 +123,7 @@ def _spans(scene: Scene) -> list[_Span]:
         of, stamp = (_MONTH_OF, f"{day:%Y-%m}") if whole else (_DAY_OF, day.isoformat())
         found.append(_Span(start, end, of, stamp))
     for match in _YEAR.finditer(question) if field else ():
-        lead = question[: match.start()]
+        lead = _before(question, match)
         apart = all(match.end() <= one.start or one.end <= match.start() for one in found)
         if apart and (_YEARLY.search(lead) or side_of(lead)):
             found.append(_Span(match.start(), match.end(), _YEAR_OF, match[1]))
@@ -142,7 +142,7 @@ def _times(scene: Scene, spans: list[_Span]) -> tuple[list[str], str | None]:
         if not stamps:
             continue
         low, high = stamps[0], stamps[-1]
-        if low == high and _BOTH_SIDES.search(question):
+        if low == high and _both_sides(question):
             split = named[0].first
         elif low == high:
             side = side_of(question[: named[0].start]) or "=="
@@ -161,13 +161,24 @@ def _in_months(question: str) -> list[str]:
         first, last = (MONTHS.index(name) for name in match.groups() if name)
         months.update((first + n) % 12 + 1 for n in range((last - first) % 12 + 1))
     tests = []
+    both = _both_sides(question)
     for match in _MONTH.finditer(_MONTHS.sub("", question)):
-        number, lead = MONTHS.index(match[1]) + 1, match.string[: match.start()]
+        number, lead = MONTHS.index(match[1]) + 1, _before(match.string, match)
         if _MONTHLY.search(lead):
             months.add(number)
-        elif (side := side_of(lead)) and not _BOTH_SIDES.search(question):
+        elif (side := side_of(lead)) and not both:
             tests.append(f"d.month {side} {number}")
     return [*([f"d.month in {sorted(months)}"] if months else []), *tests]
+
+
+def _both_sides(question: str) -> bool:
+    """Whether what is before a date is compared with what is after it."""
+    return all(side.search(question) for side in _SIDES)
+
+
+def _before(question: str, match: re.Match[str]) -> str:
+    """The words that lead to what was found."""
+    return question[max(0, match.start() - NEAR) : match.start()]
 
 
 def _keys(question: str, spans: list[_Span]) -> list[str]:

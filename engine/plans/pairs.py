@@ -21,7 +21,9 @@ _WHERE = re.compile(
     r"\b(?:where|such that|so that|in which|of which|who|that|with|whose)\b", re.IGNORECASE
 )
 _OTHER = re.compile(
-    r"[,;]?\s*\b(?:and|while|whereas|but|plus)?\s*(?:the other|another|the second)\b", re.IGNORECASE
+    r"(?:[,;]|(?<![\s,;]))\s*+\b(?:and|while|whereas|but|plus)?\s*+"
+    r"(?:the other|another|the second)\b",
+    re.IGNORECASE,
 )
 _SENTENCE = re.compile(r"[.?!](?:\s|$)")
 
@@ -33,8 +35,8 @@ class Pairs:
 
     def schema(self, scene: Scene) -> dict[str, Any]:
         """Whose pairs, the words that say what each of the two must have, unlisted labels."""
-        fields = [field.name for field in scene.fields if field.type != "date"]
-        member = {"enum": fields} if fields else TEXT
+        fields = [field.name for field in scene.choices if field.type != "date"]
+        member = {"enum": list(dict.fromkeys(fields))} if fields else TEXT
         if scene.about_labels:
             return objects(member=member, one=TEXT, other=TEXT)
         return objects(member=member, labels=TEXTS, one=TEXT, other=TEXT)
@@ -88,7 +90,8 @@ def _test(
     if when:
         assert field is not None
         more = "" if field.day_first is None else f", day_first={field.day_first}"
-        date = f"as_date(r[{field.name!r}]{more}).isoformat()"
+        # A record without a date lies on no side of one.
+        date = f"(d := as_date(r[{field.name!r}]{more})) and d.isoformat()"
         tests += (one.code("g", date) for one in when)
     joined = " and ".join(tests) if len(tests) == 1 else "\n        and ".join(tests)
     body = joined if len(tests) == 1 else f"(\n        {joined}\n    )"

@@ -32,6 +32,8 @@ _MAKERS: dict[Kind, Maker] = {
     maker.kind: maker for maker in (Find(), Count(), Pairs(), Gather(), Summarize())
 }
 _TOKENS = 250
+# A longer question holds a text of its own, and the words of that tell no plan.
+_LONGEST = 20_000
 # Without one of its words, a question is not of a kind; the root chooses among those left.
 _COUNTS = re.compile(
     r"\b(?:how (?:many|often|frequent\w*)|the number of|percentage|proportion|majority"
@@ -115,7 +117,7 @@ class Planner:
 
     def _prompt(self, name: str, scene: Scene) -> Any:
         told = _prompts()[name]
-        fields = ", ".join(f"{field.name} ({field.type})" for field in scene.fields) or "none"
+        fields = ", ".join(f"{field.name} ({field.type})" for field in scene.choices) or "none"
         *kinds, last = offered(scene)
         asked = fill(
             told["ask"],
@@ -133,6 +135,8 @@ def offered(scene: Scene) -> tuple[Kind, ...]:
     def says(cue: re.Pattern[str]) -> bool:
         return cue.search(scene.question) is not None
 
+    if len(scene.question) > _LONGEST:
+        return ("find",)
     records = bool(scene.fields)
     if scene.countable and says(_COUNTS) and not says(_PAIRS):
         return ("count",)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from outcore.engine.plans.wording import listings, mentions
@@ -26,6 +27,11 @@ _SHORTLY = 80
 # A question that is about labels without naming one.
 _ABOUT_LABELS = re.compile(r"\b(?:labels?|categor(?:y|ies)|class(?:es)?)\b", re.IGNORECASE)
 _LONG_LIST = 3
+# A list of more things than this is one of data, not of labels.
+_LABELS = 200
+_FIELDS = 500
+_CHOICES = 60
+_NAME_CHARS = 200
 
 
 @dataclass(frozen=True)
@@ -44,10 +50,28 @@ class Scene:
     corpus: Corpus
     layout: Layout
 
-    @property
+    @cached_property
     def fields(self) -> tuple[Field, ...]:
-        """Fields of the records; none without records."""
-        return self.layout.fields
+        """Fields of the records, the first few hundred; none without records.
+
+        None whose name no prompt can hold, being long or with half of a surrogate pair.
+        """
+        told = (one for one in self.layout.fields if len(one.name) <= _NAME_CHARS)
+        return tuple(islice((one for one in told if _sound(one.name)), _FIELDS))
+
+    @property
+    def nullable(self) -> bool:
+        """Whether a field of a record may be None."""
+        return self.layout.shape is not None and self.layout.shape.form in ("json", "documents")
+
+    @cached_property
+    def choices(self) -> tuple[Field, ...]:
+        """The fields that a root has to choose from: where they are many, those named first."""
+        if len(self.fields) <= _CHOICES:
+            return self.fields
+        named = [bool(mentions(self.question, field.name)) for field in self.fields]
+        ranked = sorted(range(len(named)), key=lambda at: not named[at])
+        return tuple(self.fields[at] for at in ranked[:_CHOICES])
 
     @cached_property
     def date_field(self) -> Field | None:
@@ -67,13 +91,15 @@ class Scene:
         most = 0
         for text in (self.layout.preamble, self.question):
             for one in listings(text):
+                if len(one.items) > _LABELS:
+                    continue
                 rest = text[: one.start] + text[one.end :]
                 elsewhere = rest if text is self.question else f"{rest}\n{self.question}"
                 named = sum(bool(mentions(elsewhere, item)) for item in one.items)
                 called = _CALLED.search(text[max(0, one.start - _SHORTLY) : one.start])
                 rank = 2 * bool(called) + min(2, named) + (text is self.layout.preamble)
                 if rank > most and (called or named):
-                    best, most = one.items, rank
+                    best, most = tuple(dict.fromkeys(one.items)), rank
         return best
 
     @cached_property
@@ -92,15 +118,19 @@ class Scene:
         """Whether the question is about the labels that are listed."""
         return bool(self.labels) and bool(self.named or _ABOUT_LABELS.search(self.question))
 
-    @property
+    @cached_property
     def countable(self) -> bool:
         """Whether the records have labels, or fields that the question names, to count by."""
-        named = (
+        return bool(self.fields) and (self.about_labels or bool(self.countables))
+
+    @cached_property
+    def countables(self) -> tuple[Field, ...]:
+        """The fields that the question names whose values can be counted."""
+        return tuple(
             field
             for field in self.fields
             if field.type not in ("text", "date") and mentions(self.question, field.name)
         )
-        return bool(self.fields) and (self.about_labels or any(named))
 
     @cached_property
     def asked(self) -> str:
@@ -146,6 +176,10 @@ class Scene:
         at = offset - first
         end = text.find("\n", at)
         return text[text.rfind("\n", 0, at) + 1 : end if end >= 0 else len(text)].rstrip("\r")
+
+
+def _sound(name: str) -> bool:
+    return not any("\ud800" <= char <= "\udfff" for char in name)
 
 
 def said(text: str, labels: tuple[str, ...]) -> list[int]:

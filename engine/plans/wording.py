@@ -10,14 +10,17 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _LONGEST_ITEM = 60
+_DIGITS = 18
 _QUOTED = re.compile(r"'([^'\n]{1,60})'|\"([^\"\n]{1,60})\"|\u201c([^\u201d\n]{1,60})\u201d")
-_BETWEEN = re.compile(r"[\s,;/]*(?:\b(?:and|or|und)\b)?[\s,;]*")
+# Here and below, where two parts could share what they match, one is possessive or can't begin in
+# the middle of it, so that no text takes long.
+_BETWEEN = re.compile(r"[\s,;/]*+(?:\b(?:and|or|und)\b)?[\s,;]*")
 # What stands after a colon, up to the end of the sentence.
-_AFTER_COLON = re.compile(r"(?<!\d):(?!\d)\s*([^:.\n?!]+(?:,[^:.\n?!]+)+)")
+_AFTER_COLON = re.compile(r"(?<!\d):(?!\d)\s*+([^:.\n?!][^:.\n?!,]*,[^:.\n?!]+)")
 _COMMA = re.compile(r",\s*(?:(?:and|or)\s+)?")
-_LAST = re.compile(r"\s+(?:and|or)\s+")
-_BRACKETS = re.compile(r"[(\[]([^()\[\]\n]+(?:[,|][^()\[\]\n]+)+)[)\]]")
-_BAR = re.compile(r"(?<=[:\s])[^|:.\n]+(?:\|[^|:.\n]+)+")
+_LAST = re.compile(r"(?<!\s)\s++(?:and|or)\s+")
+_BRACKETS = re.compile(r"[(\[]([^()\[\]\n][^()\[\]\n,|]*[,|][^()\[\]\n]+)[)\]]")
+_BAR = re.compile(r"(?:(?<=[:\n])|(?<![^|:.\n])[^|:.\s]*[^\S\n])([^|:.\n]++(?:\|[^|:.\n]++)+)")
 _OF = re.compile(
     r"\b(?:of|from|between|among|either)\s+"
     r"((?:[\w-]+(?: [\w-]+){0,3},\s*)+[\w-]+(?: [\w-]+){0,7})(?![\w' -])"
@@ -145,6 +148,9 @@ def mentions(text: str, words: str) -> list[int]:
 
 
 def number_of(word: str) -> int | None:
-    """A number in digits, or as a word up to twenty."""
+    """A number in digits, or as a word up to twenty; None where it is none, or too large."""
     plain = word.strip().replace(",", "").casefold()
-    return int(plain) if plain.isdecimal() else _WORDS.get(plain)
+    if plain.isdecimal():
+        # Nothing is there so often, and Python reads no number of thousands of digits.
+        return int(plain) if len(plain) <= _DIGITS else None
+    return _WORDS.get(plain)

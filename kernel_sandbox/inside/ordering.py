@@ -32,6 +32,15 @@ def in_order(keys: Iterable[Any]) -> list[Any]:
         return sorted(every, key=_natural)
 
 
+def hashable(key: Any) -> Any:
+    """`key`, or how it reads where no dict can hold it, such as a list out of JSON."""
+    try:
+        hash(key)
+    except TypeError:
+        return str(key)
+    return key
+
+
 def number(key: Any) -> float | int | None:
     """`key` as a number, where it is one or reads as one."""
     if isinstance(key, str):
@@ -73,5 +82,7 @@ def _time(key: Any) -> int | None:
 def _natural(key: Any) -> tuple[str, list[tuple[int, int, str]]]:
     parts = _DIGITS.split(str(key))
     return type(key).__name__, [
-        (0, int(part), "") if part.isdigit() else (1, 0, part.casefold()) for part in parts
+        # By size, without making numbers of them: Python makes none of thousands of digits.
+        (0, len(bare := part.lstrip("0")), bare) if part.isdecimal() else (1, 0, part.casefold())
+        for part in parts
     ]

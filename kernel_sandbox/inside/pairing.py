@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import accumulate, islice
 from typing import Any
 
-from .ordering import in_order
+from .ordering import hashable, in_order
 
 _SHOWN = 10
 _SHOWN_GROUPS = 20
@@ -50,7 +50,7 @@ def group(items: Any, by: Any) -> Groups:
             raise ValueError(f"by has {len(keys)} keys, and there are {len(every)} items")
     groups: dict[Any, list[Any]] = {}
     for key, one in zip(keys, every, strict=True):
-        groups.setdefault(key, []).append(one)
+        groups.setdefault(hashable(key), []).append(one)
     return Groups((key, groups[key]) for key in in_order(groups))
 
 

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from .ordering import in_order
+from .ordering import hashable, in_order
 from .told import ENDS, Told, key_text, relation, shortened, times
 
 _ROWS = 40
@@ -242,7 +242,7 @@ def tally(labels: Any, by: Any = None) -> Tally:
     for key, label in zip(keys, every, strict=True):
         if _is_label(label):
             label = names[_plain(str(label))]
-        groups.setdefault(key, []).append(label)
+        groups.setdefault(hashable(key), []).append(label)
     return Tally(whole, {key: _counted(groups[key]) for key in in_order(groups)}, whole.skipped)
 
 
