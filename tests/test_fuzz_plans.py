@@ -329,6 +329,53 @@ def test_any_plan_is_a_program_that_ends(
         run(plan.program, corpus, layout, says)
 
 
+PLACES = ("date", "user", "kind", "text")
+ASKED = [
+    "How many are 'praise'?",
+    "How many are 'praise' before 2021-02-11?",
+    "How many of {user} 7 are 'praise'?",
+    "Is 'praise' more common than 'bug report'?",
+    "Is 'praise' more common before or after 2021-02-11?",
+    "Which {user} has the most praise?",
+    "Which {kind} is the most common?",
+    "How often is {kind} 'A-1'?",
+    "In which month is 'praise' the most common?",
+    "List all pairs of {user} where one has praise before 2021-02-11 and the other a bug report.",
+]
+
+
+@pytest.mark.parametrize("name", ["']; pwned(); ['", "x', pwned(), 'y", "\\", "{pwned()}", "a\nb"])
+@pytest.mark.parametrize("place", PLACES)
+def test_the_name_of_a_field_is_no_code_wherever_it_stands(
+    tmp_path: Path, name: str, place: str
+) -> None:
+    called = {one: name if one == place else one for one in PLACES}
+    rows = [
+        {
+            called["date"]: f"2021-02-{10 + number}",
+            called["user"]: number % 3,
+            called["kind"]: "AB"[number % 2] + "-1",
+            called["text"]: f"a longer text of some words, the {number}th of them all",
+        }
+        for number in range(9)
+    ]
+    lines = "\n".join(map(json.dumps, rows))
+    corpus = stage(f"The labels are 'praise' or 'bug report'.\n{lines}", tmp_path / "context")
+    layout = layout_of(corpus)
+    written = 0
+    for asked in ASKED:
+        scene = Scene(asked.format(**called), "", corpus, layout)
+        for maker in (Count(), Pairs(), Find()):
+            filled = {"per": called["kind"], "member": called["user"], "values": [name]}
+            filled |= {"labels": ["praise", "bug report"], "one": "praise", "other": "bug report"}
+            with suppress(NoPlan):
+                plan = maker.plan(scene, filled)
+                check(plan.program)
+                written += repr(name) in plan.program
+                run(plan.program, corpus, layout, [name])
+    assert written
+
+
 # Questions and lines on which patterns took exponential time, or grew with a power of the length.
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize(
