@@ -29,7 +29,7 @@ from outcore.engine.batcher import Batcher
 from outcore.engine.rlm import RLM
 from outcore.engine.trajectory import read
 from outcore.errors import EngineDied, ModelError, ModelUnavailable, WeightsError
-from outcore.models import http_call, launch, serve, supervisor
+from outcore.models import http_call, serve, start, supervisor
 from outcore.models.engine import CacheStats, Request
 from outcore.models.engine_log import cause
 from outcore.models.http_engine import HttpEngine
@@ -236,9 +236,9 @@ async def test_weights_that_change_while_they_are_loaded_are_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engine = Mortal([echo], digest=None)
-    monkeypatch.setattr(launch, "_build", lambda *_: engine)
+    monkeypatch.setattr(start, "_build", lambda *_: engine)
     with pytest.raises(WeightsError, match="changed while tiny was loaded"):
-        await launch._start(launched(tmp_path, tmp_path / "log"), tmp_path)
+        await start._start(launched(tmp_path, tmp_path / "log"), tmp_path)
     assert engine.closed
 
 

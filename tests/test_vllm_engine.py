@@ -17,12 +17,13 @@ from scripted import prompt_of
 from outcore.errors import ConfigError, EngineDied, ModelError, PromptTooLong
 from outcore.models.catalog import catalog
 from outcore.models.engine import ChatPrompt, Message, Priority, Request
-from outcore.models.launch import Launch, start_engines
+from outcore.models.launch import Launch
 from outcore.models.machine import detect
 from outcore.models.need import need
 from outcore.models.placement import place
 from outcore.models.progress import SILENT
 from outcore.models.serve import again
+from outcore.models.start import start_engines
 from outcore.models.supervisor import Supervised
 from outcore.models.typed import Shape
 from outcore.models.weights import ensure
