@@ -20,8 +20,9 @@ from outcore.models.chat import ChatTokens
 from outcore.models.digest import digest
 from outcore.models.engine_log import cause
 from outcore.models.forks import Start, forks
+from outcore.models.meter import Meter
 from outcore.models.prompts import SUB_SYSTEM
-from outcore.models.vllm_engine import CacheMeter, VllmEngine
+from outcore.models.vllm_engine import VllmEngine
 from outcore.reaper import reaper
 
 if TYPE_CHECKING:
@@ -149,7 +150,7 @@ def _build(launch: Launch, scratch: Path, start: Start) -> VllmEngine:
 
     # Before the engine, which would have to be ended if the tokenizer were no good.
     chat = ChatTokens(launch.folder)
-    meter = CacheMeter()
+    meter = Meter()
     plan = launch.plan
     # What a question is laid out with is a part of it.
     served = (vllm.__version__, DTYPE, plan.device, str(plan.block_size), SUB_SYSTEM)
@@ -182,7 +183,8 @@ def _build(launch: Launch, scratch: Path, start: Start) -> VllmEngine:
     for pid in pids:
         reaper().adopt_process(pid)
     after = before if before == digest(launch.folder, *served) else None
-    return VllmEngine(launch.name, after, chat, llm, meter, pids, launch.log)
+    gpu = plan.device == "cuda"
+    return VllmEngine(launch.name, after, chat, llm, meter, pids, launch.log, gpu=gpu)
 
 
 def _why(launch: Launch, error: Exception) -> str:
