@@ -142,7 +142,6 @@ async def _answer(
 
 async def _whole(url: str, response: aiohttp.ClientResponse, heard: Heard) -> bytes:
     said = bytearray()
-    heard.parts += 1
     async for part in response.content.iter_any():
         heard.parts += 1
         said += part

@@ -43,7 +43,7 @@ from outcore.models.supervisor import Supervised
 from outcore.models.vllm_engine import VllmEngine
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Iterator
     from pathlib import Path
 
     from outcore.models.engine import Generation
@@ -311,23 +311,33 @@ class Hanging:
         assert self.errored
 
 
+@pytest.fixture
+def hung() -> Iterator[subprocess.Popen[bytes]]:
+    """A process that does nothing, as those of a hung engine."""
+    process = subprocess.Popen(["/bin/sleep", "600"], start_new_session=True)
+    yield process
+    process.kill()
+    process.wait()
+
+
 async def test_a_hung_engine_is_killed_and_its_calls_are_answered_by_the_next(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    hung: subprocess.Popen[bytes],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.setattr(pulse, "SILENT_SECONDS", 0.5)
     chat: Any = SimpleNamespace(labels=tuple)
     nursery = Nursery(lambda: Mortal(["answer"], digest="d", window=100))
-    with subprocess.Popen(["/bin/sleep", "600"], start_new_session=True) as hung:
-        log = tmp_path / "engine.log"
-        log.touch()
-        engine = VllmEngine("m", "d", chat, Hanging(), Meter(), (hung.pid,), log)
-        nursery.supervised = Supervised(engine, nursery.start)
-        calls = (Request(TokenPrompt(pack([one])), 5) for one in range(3))
-        done = await asyncio.wait_for(
-            asyncio.gather(*(nursery.supervised.generate(one) for one in calls)), 60
-        )
-        assert [one.text for one in done] == ["answer"] * 3
-        assert hung.wait(10) == -signal.SIGKILL
+    log = tmp_path / "engine.log"
+    log.touch()
+    engine = VllmEngine("m", "d", chat, Hanging(), Meter(), (hung.pid,), log)
+    nursery.supervised = Supervised(engine, nursery.start)
+    calls = (Request(TokenPrompt(pack([one])), 5) for one in range(3))
+    done = await asyncio.wait_for(
+        asyncio.gather(*(nursery.supervised.generate(one) for one in calls)), 60
+    )
+    assert [one.text for one in done] == ["answer"] * 3
     assert nursery.supervised.starts == 1
     (warning,) = [one.getMessage() for one in caplog.records if one.name == supervisor.__name__]
     told = r"engine of m hung and was killed \(no sign of life for 0 s, calls waiting: 3\)"
@@ -337,12 +347,12 @@ async def test_a_hung_engine_is_killed_and_its_calls_are_answered_by_the_next(
 
 
 async def test_an_engine_that_is_at_work_is_not_taken_for_a_hung_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    hung: subprocess.Popen[bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pulse, "SILENT_SECONDS", 0.5)
     chat: Any = SimpleNamespace(labels=tuple)
-    vllm, meter = Hanging(), Meter()
-    engine = VllmEngine("m", "d", chat, vllm, meter, (), tmp_path / "log")
+    meter = Meter()
+    engine = VllmEngine("m", "d", chat, Hanging(), meter, (hung.pid,), tmp_path / "log")
     call = asyncio.create_task(engine.generate(Request(TokenPrompt(pack([1])), 5)))
     for _ in range(30):
         await asyncio.sleep(0.03)
@@ -350,6 +360,8 @@ async def test_an_engine_that_is_at_work_is_not_taken_for_a_hung_one(
     assert not engine.dead
     with pytest.raises(EngineDied, match="hung and was killed"):
         await asyncio.wait_for(call, 30)
+    # Also where nobody starts another in its place.
+    assert hung.wait(10) == -signal.SIGKILL
     await engine.close()
 
 
