@@ -41,7 +41,7 @@ def child(shared: bool) -> None:
     """Time all shapes on one engine; a line of JSON for each."""
     from vllm import LLM, SamplingParams
 
-    from outcore.models.launch import engine_args
+    from outcore.models.arguments import engine_args
 
     with tempfile.TemporaryDirectory() as logs:
         launch = replace(sub_launch(Path(logs)), shared_prefix=shared)

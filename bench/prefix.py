@@ -22,10 +22,10 @@ from typing import TYPE_CHECKING
 from outcore.config import Budget
 from outcore.models.chat import ChatTokens
 from outcore.models.engine import ID_BYTES, Asked, Request, TokenPrompt
-from outcore.models.launch import start_engines
 from outcore.models.progress import SILENT
 from outcore.models.prompts import SUB_SYSTEM
 from outcore.models.serve import Served
+from outcore.models.start import start_engines
 
 sys.path.insert(0, str(Path(__file__).parent))
 from results import record

@@ -17,14 +17,16 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+from outcore.models.arguments import engine_args
 from outcore.models.catalog import defaults
 from outcore.models.engine import Request
-from outcore.models.launch import Launch, engine_args, start_engines
+from outcore.models.launch import Launch
 from outcore.models.machine import detect
 from outcore.models.need import need
 from outcore.models.placement import place
 from outcore.models.progress import SILENT
 from outcore.models.serve import built_for_cpu
+from outcore.models.start import start_engines
 from outcore.models.weights import ensure
 
 WAYS = ("vllm", "outcore")

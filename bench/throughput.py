@@ -20,12 +20,13 @@ from pathlib import Path
 from typing import Any
 
 from outcore.config import Budget
+from outcore.models.arguments import engine_args
 from outcore.models.chat import ChatTokens
 from outcore.models.engine import Asked
-from outcore.models.launch import engine_args, start_engines
 from outcore.models.progress import SILENT
 from outcore.models.prompts import SUB_SYSTEM
 from outcore.models.serve import Served
+from outcore.models.start import start_engines
 
 sys.path.insert(0, str(Path(__file__).parent))
 from results import record

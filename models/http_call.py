@@ -7,6 +7,7 @@ import json
 import math
 import os
 import re
+from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
@@ -14,12 +15,16 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 
 from outcore.errors import ConfigError, ModelError, ModelUnavailable, PromptTooLong
+from outcore.models.pulse import outlasts
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _CONNECT_SECONDS = 10.0
+# A server may have much to do for others before it comes to a call, and may write slowly: it has
+# this long, and longer the longer a reply it was asked for, from the last it sent to any call.
 _ANSWER_SECONDS = 1800.0
+_TOKEN_SECONDS = 1.0
 # No reply is longer; what goes on sending has lost its way.
 _MOST_BYTES = 64 << 20
 # What a server, or the proxy before it, says while it has too much to do or starts again.
@@ -29,12 +34,22 @@ _TOO_LONG = re.compile(r"context.{0,20}(length|size|window)", re.IGNORECASE)
 _SHOWN_CHARS = 500
 
 
+@dataclass(slots=True)
+class Heard:
+    """How many parts of answers a server has sent, to all its calls together."""
+
+    parts: int = 0
+
+
 def client(connections: int) -> aiohttp.ClientSession:
     """Keeps connections open between calls; to be closed."""
     key = os.environ.get("OUTCORE_API_KEY")
     return aiohttp.ClientSession(
         timeout=aiohttp.ClientTimeout(
-            total=None, sock_connect=_CONNECT_SECONDS, sock_read=_ANSWER_SECONDS
+            # What is waited for after that is `post`'s to decide: aiohttp counts the seconds of
+            # one call alone, and none while a server doesn't take what is sent to it.
+            total=None,
+            sock_connect=_CONNECT_SECONDS,
         ),
         connector=aiohttp.TCPConnector(limit=connections),
         # An on-prem server is reached directly, never through a proxy of the environment.
@@ -55,7 +70,7 @@ async def models(session: aiohttp.ClientSession, base: str) -> list[dict[str, An
             if response.status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
                 raise ConfigError(f"{base} wants an API key; put it into OUTCORE_API_KEY")
             response.raise_for_status()
-            listed = json.loads(await _whole(f"{base}/models", response))["data"]
+            listed = json.loads(await _whole(f"{base}/models", response, Heard()))["data"]
             return [{**model, "id": str(model["id"])} for model in listed]
     except aiohttp.InvalidURL as error:
         raise ConfigError(f"{base} is no address: {error}") from error
@@ -70,21 +85,44 @@ async def models(session: aiohttp.ClientSession, base: str) -> list[dict[str, An
         ) from error
 
 
-async def post(session: aiohttp.ClientSession, url: str, body: dict[str, Any]) -> Any:
+async def post(
+    session: aiohttp.ClientSession, url: str, body: dict[str, Any], heard: Heard, tokens: int = 0
+) -> Any:
     """What the server answers, as JSON values.
+
+    Args:
+        session: from `client`.
+        url: of the call.
+        body: what is sent, as JSON values.
+        heard: of all calls to this server.
+        tokens: of the longest reply it may write.
 
     Raises:
         PromptTooLong: by the server's word; its numbers are not known.
         ModelUnavailable: it is away, or its answer did not arrive whole.
-        ModelError: it refused, or has sent nothing for half an hour.
+        ModelError: it refused; or it has sent nothing, to this call or any other, for half an
+            hour and a second for each token.
     """
+    silent = _ANSWER_SECONDS + _TOKEN_SECONDS * tokens
+    call = asyncio.ensure_future(_answer(session, url, body, heard))
+    try:
+        if await outlasts(call, lambda: heard.parts, silent):
+            return call.result()
+        raise ModelError(
+            f"{url} has sent nothing for {silent:,.0f} s, to this call or any other; is the "
+            "server at work? Its log may tell; a server that hangs must be started again"
+        )
+    finally:
+        call.cancel()
+        await asyncio.gather(call, return_exceptions=True)
+
+
+async def _answer(
+    session: aiohttp.ClientSession, url: str, body: dict[str, Any], heard: Heard
+) -> Any:
     try:
         async with session.post(url, json=body) as response:
-            said = await _whole(url, response)
-    except aiohttp.SocketTimeoutError as error:
-        raise ModelError(
-            f"{url} has sent nothing for {_ANSWER_SECONDS:,.0f} s; is the server at work?"
-        ) from error
+            said = await _whole(url, response, heard)
     except aiohttp.ClientPayloadError as error:
         raise ModelUnavailable(f"{url} broke off its answer ({error})") from error
     except (aiohttp.ClientError, OSError) as error:
@@ -102,9 +140,10 @@ async def post(session: aiohttp.ClientSession, url: str, body: dict[str, Any]) -
         ) from error
 
 
-async def _whole(url: str, response: aiohttp.ClientResponse) -> bytes:
+async def _whole(url: str, response: aiohttp.ClientResponse, heard: Heard) -> bytes:
     said = bytearray()
     async for part in response.content.iter_any():
+        heard.parts += 1
         said += part
         if len(said) > _MOST_BYTES:
             response.close()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from outcore.errors import ConfigError, ModelError, PromptTooLong
 from outcore.models.engine import CacheStats, ChatPrompt, Finish, Generation, Message
-from outcore.models.http_call import client, models, post
+from outcore.models.http_call import Heard, client, models, post
 from outcore.models.http_forms import chosen, held_to
 from outcore.models.prompts import SUB_SYSTEM
 
@@ -54,6 +54,7 @@ class HttpEngine:
         self._client = client
         self._address = address
         self._vllm = vllm
+        self._heard = Heard()
 
     @classmethod
     async def connect(cls, address: str) -> HttpEngine:
@@ -106,7 +107,9 @@ class HttpEngine:
             body = {"model": self.name, "prompt": text, "add_special_tokens": False}
             # It is told as a size, and an estimate is better than no answer.
             with contextlib.suppress(ModelError, KeyError, TypeError, ValueError, OverflowError):
-                return int((await post(self._client, f"{root}/tokenize", body))["count"])
+                return int(
+                    (await post(self._client, f"{root}/tokenize", body, self._heard))["count"]
+                )
         return _estimate(text)
 
     async def generate(self, request: Request) -> Generation:
@@ -136,7 +139,8 @@ class HttpEngine:
         if request.shape:
             body |= held_to(request.shape, request.max_tokens, vllm=self._vllm)
         try:
-            answer = await post(self._client, f"{self._address}/chat/completions", body)
+            url = f"{self._address}/chat/completions"
+            answer = await post(self._client, url, body, self._heard, request.max_tokens)
         except PromptTooLong as error:
             raise PromptTooLong(f"{self.name}: {error}", tokens=0, room=self.window) from error
         try:

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING
 from outcore.errors import ConfigError
 from outcore.models.catalog import defaults
 from outcore.models.http_engine import HttpEngine
-from outcore.models.launch import Launch, start_engines
+from outcore.models.launch import Launch
 from outcore.models.machine import detect
 from outcore.models.need import need
 from outcore.models.placement import place
 from outcore.models.resolve import resolve
+from outcore.models.start import start_engines
 from outcore.models.supervisor import Supervised
 from outcore.models.weights import ensure
 

@@ -15,10 +15,13 @@ import signal
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from outcore.errors import ConfigError, EngineDied, ModelError, ModelUnavailable
-from outcore.models.engine import CacheStats, Finish, Generation, TokenPrompt, check_fits
+from outcore.errors import EngineDied, ModelError, ModelUnavailable
+from outcore.models import pulse
+from outcore.models.engine import CacheStats, Finish, Generation, check_fits
 from outcore.models.engine_log import cause
 from outcore.models.prompts import SUB_SYSTEM
+from outcore.models.pulse import ProcessorTime, Pulse
+from outcore.models.vllm_forms import packed, sampling_of, scored_of, tokens_input_of
 from outcore.reaper import born, kill_tree
 
 if TYPE_CHECKING:
@@ -27,44 +30,20 @@ if TYPE_CHECKING:
 
     from outcore.models.chat import ChatTokens, TokenDialogue
     from outcore.models.engine import Asked, Prompt, Request
-
-
-class CacheMeter:
-    """Adds up what vLLM's scheduler tells of its prefix cache, over all replicas."""
-
-    def __init__(self) -> None:
-        self.queried = 0
-        self.hit = 0
-
-    def logger(self) -> Any:
-        """A factory of stat loggers for `AsyncLLM(stat_loggers=...)`."""
-        from vllm.v1.metrics.loggers import StatLoggerBase
-
-        meter = self
-
-        class Logger(StatLoggerBase):  # type: ignore[misc]
-            def __init__(self, vllm_config: Any, engine_index: int = 0) -> None:
-                pass
-
-            def record(
-                self,
-                scheduler_stats: Any,
-                iteration_stats: Any,
-                mm_cache_stats: Any = None,
-                engine_idx: int = 0,
-            ) -> None:
-                if scheduler_stats is not None:
-                    meter.queried += scheduler_stats.prefix_cache_stats.queries
-                    meter.hit += scheduler_stats.prefix_cache_stats.hits
-
-            def log_engine_initialized(self) -> None:
-                pass
-
-        return Logger
+    from outcore.models.meter import Meter
 
 
 class VllmEngine:
-    """A running vLLM engine. Made by `outcore.models.serve`.
+    """A running vLLM engine. Made by `outcore.models.start`.
+
+    One that hangs while calls wait is killed, and has died from then on (`outcore.models.pulse`).
+
+    Args:
+        chat: its tokenizer and chat template.
+        llm: vLLM's `AsyncLLM`.
+        meter: hears of its steps.
+        log: file for the output of its processes.
+        gpu: whether it computes on GPUs.
 
     Attributes:
         name: the model's name, for people.
@@ -83,9 +62,11 @@ class VllmEngine:
         digest: str | None,
         chat: ChatTokens,
         llm: Any,
-        meter: CacheMeter,
+        meter: Meter,
         processes: tuple[int, ...],
         log: Path,
+        *,
+        gpu: bool = False,
     ) -> None:
         config = llm.vllm_config
         self.name = name
@@ -103,7 +84,16 @@ class VllmEngine:
         self._chat = chat
         self._labels = lru_cache(maxsize=32)(chat.labels)
         self._numbers = itertools.count()
+        self._hung = ""
         self._closed = False
+        self._pulse = Pulse(
+            self._kill_hung,
+            silent=pulse.SILENT_SECONDS,
+            replicas=self.replicas,
+            spent=ProcessorTime(processes, spins=gpu).spent,
+            ask=getattr(llm, "is_sleeping", None),
+        )
+        meter.on_step = self._pulse.beat
 
     def dialogue(self, system: str) -> TokenDialogue:
         """A new chat that begins with a system message."""
@@ -119,7 +109,7 @@ class VllmEngine:
 
     def length(self, prompt: Prompt) -> int:
         """Length of a prompt in tokens."""
-        return len(_packed(prompt))
+        return len(packed(prompt))
 
     async def count_tokens(self, text: str) -> int:
         """Length of a text in tokens, counted in a thread."""
@@ -130,24 +120,26 @@ class VllmEngine:
 
         Raises:
             PromptTooLong: prompt and reply don't fit the window.
-            EngineDied: its process is gone.
+            EngineDied: its process is gone, or hung and was killed.
             ModelError: the engine refused the request.
         """
         from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
 
-        ids = _packed(request.prompt).ids()
+        ids = packed(request.prompt).ids()
         check_fits(self, len(ids), request.max_tokens)
         self._check_alive()
         last = None
+        replica = request.replica if self.replicas > 1 else None
         try:
-            async for output in self._llm.generate(
-                _tokens_input(ids),
-                _sampling(request),
-                f"{self.name}-{next(self._numbers)}",
-                priority=int(request.priority),
-                data_parallel_rank=request.replica if self.replicas > 1 else None,
-            ):
-                last = output
+            with self._pulse.waiting(replica or 0):
+                async for output in self._llm.generate(
+                    tokens_input_of(ids),
+                    sampling_of(request),
+                    f"{self.name}-{next(self._numbers)}",
+                    priority=int(request.priority),
+                    data_parallel_rank=replica,
+                ):
+                    last = output
         except EngineDeadError as error:
             raise self.death() from error
         except EngineGenerateError as error:
@@ -170,7 +162,7 @@ class VllmEngine:
             raise ModelUnavailable(f"{self.name} broke off a request ({out.finish_reason})")
         cached = int(last.num_cached_tokens or 0)
         if request.only:
-            return _scored(out, request.only, len(ids), cached)
+            return scored_of(out, request.only, len(ids), cached)
         finish: Finish = "stop" if out.finish_reason == "stop" else "length"
         return Generation(
             text=out.text,
@@ -195,11 +187,18 @@ class VllmEngine:
         if self._closed:
             return
         self._closed = True
+        self._pulse.close()
         healthy = not self._llm.errored
         # vLLM would report the death of processes that are meant to die.
         if self._llm.output_handler is not None:
             self._llm.output_handler.cancel()
         self._llm.engine_core.resources.engine_dead = True
+        self._kill()
+        await asyncio.to_thread(self._llm.shutdown, 1.0)
+        if healthy:
+            self._log.unlink(missing_ok=True)
+
+    def _kill(self) -> None:
         for pid, when in self._born.items():
             if born(pid) == when:
                 kill_tree(pid)
@@ -207,9 +206,15 @@ class VllmEngine:
                 # A forked engine has led a group of its own, in which its workers may live on.
                 with contextlib.suppress(OSError):
                     os.killpg(pid, signal.SIGKILL)
-        await asyncio.to_thread(self._llm.shutdown, 1.0)
-        if healthy:
-            self._log.unlink(missing_ok=True)
+
+    def _kill_hung(self, why: str) -> None:
+        from vllm.v1.engine.exceptions import EngineDeadError
+
+        self._hung = why
+        self._kill()
+        # Not left to vLLM: what waits for a device in the kernel may not end when it is killed.
+        self._llm.engine_core.resources.engine_dead = True
+        self._llm.output_processor.propagate_error(EngineDeadError())
 
     def _check_alive(self) -> None:
         if self._closed:
@@ -224,6 +229,12 @@ class VllmEngine:
 
     def death(self) -> EngineDied:
         """What is known of its end."""
+        if self._hung:
+            return EngineDied(
+                f"the engine of {self.name} hung and was killed ({self._hung}). Its log is "
+                f"{self._log}. If it hangs again, see whether a GPU or a disk has failed or the "
+                "machine swaps (`dmesg` tells), or choose another model (`outcore models list`)"
+            )
         return EngineDied(
             f"the engine of {self.name} has died ({self._how()}). Its log is {self._log}. If "
             "memory ran out (`dmesg` tells), end other programs or choose a smaller model "
@@ -237,57 +248,3 @@ class VllmEngine:
             return "killed by SIGKILL, as Linux does when memory runs out"
         code = next((code for code in codes if code), None)
         return cause(self._log) or ("it is not known how" if code is None else f"exit code {code}")
-
-
-def _packed(prompt: Prompt | Asked) -> TokenPrompt:
-    if not isinstance(prompt, TokenPrompt):
-        raise ConfigError("a vLLM engine takes token prompts; make them with its own methods")
-    return prompt
-
-
-def _tokens_input(ids: list[int]) -> Any:
-    try:
-        from vllm.inputs.engine import tokens_input
-    except ImportError:  # before vLLM 0.30
-        from vllm.inputs import TokensPrompt
-
-        return TokensPrompt(prompt_token_ids=ids)
-    return tokens_input(ids)
-
-
-def _scored(out: Any, only: tuple[int, ...], tokens_in: int, cached: int) -> Generation:
-    scored = out.logprobs[0]
-    best = max(only, key=lambda one: scored[one].logprob)
-    return Generation(
-        text=scored[best].decoded_token or "",
-        ids=(best,),
-        finish="stop",
-        tokens_in=tokens_in,
-        tokens_cached=cached,
-        tokens_out=1,
-        logprobs=tuple(float(scored[one].logprob) for one in only),
-    )
-
-
-def _sampling(request: Request) -> Any:
-    from vllm import SamplingParams
-    from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
-
-    shape = request.shape
-    if request.only:
-        # The likeliest of these ids is found by their scores. Having vLLM allow no others would
-        # make it copy a mask of the whole vocabulary for every request at every step.
-        return SamplingParams(
-            temperature=0.0,
-            max_tokens=1,
-            logprob_token_ids=list(request.only),
-            output_kind=RequestOutputKind.FINAL_ONLY,
-        )
-    return SamplingParams(
-        temperature=request.temperature,
-        seed=request.seed,
-        max_tokens=request.max_tokens,
-        stop=list(request.stop) or None,
-        output_kind=RequestOutputKind.FINAL_ONLY,
-        structured_outputs=StructuredOutputsParams(**shape.constraint()) if shape else None,
-    )

@@ -58,7 +58,7 @@ class ModelError(OutcoreError):
 
 
 class EngineDied(ModelError):
-    """An engine's process is gone: killed, out of memory, or crashed."""
+    """An engine's process is gone: killed, out of memory, crashed, or ended because it hung."""
 
 
 class ModelUnavailable(ModelError):

@@ -9,6 +9,8 @@ import asyncio
 import contextlib
 import json
 import logging
+import re
+import signal
 import subprocess
 import time
 from dataclasses import dataclass, field
@@ -29,18 +31,19 @@ from outcore.engine.batcher import Batcher
 from outcore.engine.rlm import RLM
 from outcore.engine.trajectory import read
 from outcore.errors import EngineDied, ModelError, ModelUnavailable, WeightsError
-from outcore.models import http_call, launch, serve, supervisor
-from outcore.models.engine import CacheStats, Request
+from outcore.models import http_call, pulse, serve, start, supervisor
+from outcore.models.engine import CacheStats, Request, TokenPrompt, pack
 from outcore.models.engine_log import cause
 from outcore.models.http_engine import HttpEngine
 from outcore.models.launch import Launch
+from outcore.models.meter import Meter
 from outcore.models.plan import EnginePlan
 from outcore.models.progress import SILENT
 from outcore.models.supervisor import Supervised
-from outcore.models.vllm_engine import CacheMeter, VllmEngine
+from outcore.models.vllm_engine import VllmEngine
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Iterator
     from pathlib import Path
 
     from outcore.models.engine import Generation
@@ -236,9 +239,9 @@ async def test_weights_that_change_while_they_are_loaded_are_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engine = Mortal([echo], digest=None)
-    monkeypatch.setattr(launch, "_build", lambda *_: engine)
+    monkeypatch.setattr(start, "_build", lambda *_: engine)
     with pytest.raises(WeightsError, match="changed while tiny was loaded"):
-        await launch._start(launched(tmp_path, tmp_path / "log"), tmp_path)
+        await start._start(launched(tmp_path, tmp_path / "log"), tmp_path)
     assert engine.closed
 
 
@@ -253,7 +256,7 @@ async def test_no_worker_outlives_its_engine(tmp_path: Path) -> None:
     try:
         chat: Any = SimpleNamespace(labels=tuple)
         log = tmp_path / "log"
-        engine = VllmEngine("m", "d", chat, dead_vllm(), CacheMeter(), (leader.pid,), log)
+        engine = VllmEngine("m", "d", chat, dead_vllm(), Meter(), (leader.pid,), log)
         leader.kill()
         leader.wait()
         leader.stdout.close()
@@ -280,6 +283,86 @@ def dead_vllm() -> Any:
         engine_core=SimpleNamespace(resources=SimpleNamespace(engine_dead=True)),
         shutdown=lambda _: None,
     )
+
+
+class Hanging:
+    """A vLLM whose engine takes requests and does nothing, as far as `VllmEngine` looks at it."""
+
+    output_handler = None
+
+    def __init__(self) -> None:
+        self.vllm_config = dead_vllm().vllm_config
+        resources = SimpleNamespace(engine_dead=False, engine_manager=None)
+        self.engine_core = SimpleNamespace(resources=resources)
+        self.output_processor = self
+        self.failed: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+
+    @property
+    def errored(self) -> bool:
+        return bool(self.engine_core.resources.engine_dead)
+
+    async def generate(self, *_: Any, **__: Any) -> AsyncIterator[Any]:
+        yield await asyncio.shield(self.failed)
+
+    def propagate_error(self, error: Exception) -> None:
+        self.failed.set_exception(error)
+
+    def shutdown(self, _: float) -> None:
+        assert self.errored
+
+
+@pytest.fixture
+def hung() -> Iterator[subprocess.Popen[bytes]]:
+    """A process that does nothing, as those of a hung engine."""
+    process = subprocess.Popen(["/bin/sleep", "600"], start_new_session=True)
+    yield process
+    process.kill()
+    process.wait()
+
+
+async def test_a_hung_engine_is_killed_and_its_calls_are_answered_by_the_next(
+    hung: subprocess.Popen[bytes],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(pulse, "SILENT_SECONDS", 0.5)
+    chat: Any = SimpleNamespace(labels=tuple)
+    nursery = Nursery(lambda: Mortal(["answer"], digest="d", window=100))
+    log = tmp_path / "engine.log"
+    log.touch()
+    engine = VllmEngine("m", "d", chat, Hanging(), Meter(), (hung.pid,), log)
+    nursery.supervised = Supervised(engine, nursery.start)
+    calls = (Request(TokenPrompt(pack([one])), 5) for one in range(3))
+    done = await asyncio.wait_for(
+        asyncio.gather(*(nursery.supervised.generate(one) for one in calls)), 60
+    )
+    assert [one.text for one in done] == ["answer"] * 3
+    assert nursery.supervised.starts == 1
+    (warning,) = [one.getMessage() for one in caplog.records if one.name == supervisor.__name__]
+    told = r"engine of m hung and was killed \(no sign of life for 0 s, calls waiting: 3\)"
+    assert re.search(rf"{told}.*engine\.log.*`dmesg`", warning)
+    # It tells why, perhaps.
+    assert log.exists()
+
+
+async def test_an_engine_that_is_at_work_is_not_taken_for_a_hung_one(
+    hung: subprocess.Popen[bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pulse, "SILENT_SECONDS", 0.5)
+    chat: Any = SimpleNamespace(labels=tuple)
+    meter = Meter()
+    engine = VllmEngine("m", "d", chat, Hanging(), meter, (hung.pid,), tmp_path / "log")
+    call = asyncio.create_task(engine.generate(Request(TokenPrompt(pack([1])), 5)))
+    for _ in range(30):
+        await asyncio.sleep(0.03)
+        meter.on_step(0)
+    assert not engine.dead
+    with pytest.raises(EngineDied, match="hung and was killed"):
+        await asyncio.wait_for(call, 30)
+    # Also where nobody starts another in its place.
+    assert hung.wait(10) == -signal.SIGKILL
+    await engine.close()
 
 
 @pytest.mark.parametrize(
@@ -362,9 +445,13 @@ async def away(monkeypatch: pytest.MonkeyPatch, *waits: float) -> AsyncIterator[
 
 
 @contextlib.asynccontextmanager
-async def raw(*replies: bytes) -> AsyncIterator[tuple[HttpEngine, list[float]]]:
-    """A server that sends bytes as they are, the last ones for ever; and when it was asked."""
+async def raw(*replies: bytes | None) -> AsyncIterator[tuple[HttpEngine, list[float]]]:
+    """A server that sends bytes as they are, the last ones for ever; and when it was asked.
+
+    For None it neither answers nor reads what it is sent.
+    """
     times: list[float] = []
+    over = asyncio.Event()
 
     async def serve_one(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
@@ -374,7 +461,10 @@ async def raw(*replies: bytes) -> AsyncIterator[tuple[HttpEngine, list[float]]]:
                 writer.write(answered(listed))
             else:
                 times.append(time.monotonic())
-                writer.write(replies[min(len(times), len(replies)) - 1])
+                if (reply := replies[min(len(times), len(replies)) - 1]) is None:
+                    await over.wait()
+                else:
+                    writer.write(reply)
             await writer.drain()
         writer.close()
 
@@ -385,6 +475,7 @@ async def raw(*replies: bytes) -> AsyncIterator[tuple[HttpEngine, list[float]]]:
         try:
             yield engine, times
         finally:
+            over.set()
             await engine.close()
 
 
@@ -518,10 +609,15 @@ def test_it_is_asked_again_for_a_minute_where_it_is_away() -> None:
     assert sum(retries._FAILED) < 2
 
 
+def patience(monkeypatch: pytest.MonkeyPatch, seconds: float, token: float = 0.0) -> None:
+    monkeypatch.setattr(http_call, "_ANSWER_SECONDS", seconds)
+    monkeypatch.setattr(http_call, "_TOKEN_SECONDS", token)
+
+
 async def test_a_server_that_never_answers_has_a_time_limit(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(http_call, "_ANSWER_SECONDS", 0.3)
+    patience(monkeypatch, 0.3)
 
     async def reply(body: dict[str, Any]) -> web.Response:
         if "hang" in str(body):
@@ -537,6 +633,55 @@ async def test_a_server_that_never_answers_has_a_time_limit(
         with pytest.raises(ModelError, match="has sent nothing for 0 s"):
             await asyncio.wait_for(hangs, 10)
         assert len([one for one in bodies if "hang" in str(one)]) == 1
+        await engine.close()
+
+
+@pytest.mark.filterwarnings("ignore:Sending a large body:ResourceWarning")
+async def test_a_server_that_takes_a_call_and_never_reads_it_has_one_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    patience(monkeypatch, 0.3)
+    # No buffer between the two holds it.
+    huge = "x" * (32 << 20)
+    async with raw(None) as (engine, _):
+        with pytest.raises(ModelError, match="has sent nothing for 0 s"):
+            await asyncio.wait_for(engine.generate(Request(prompt_of(engine, huge), 5)), 30)
+
+
+async def test_a_call_waits_as_long_as_its_server_answers_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    patience(monkeypatch, 1.0)
+    others: list[str] = []
+
+    async def reply(body: dict[str, Any]) -> web.Response:
+        if "last" in str(body):
+            await until(lambda: len(others) == 30)
+        return web.json_response(completion("hello"))
+
+    async with server(reply) as (address, _):
+        engine = await HttpEngine.connect(address)
+        last = asyncio.create_task(engine.generate(Request(prompt_of(engine, "last"), 5)))
+        for _ in range(30):
+            await asyncio.sleep(0.05)
+            others.append((await engine.generate(Request(prompt_of(engine, "other"), 5))).text)
+        assert (await last).text == "hello"
+        await engine.close()
+
+
+async def test_a_long_reply_is_waited_for_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    patience(monkeypatch, 0.1, token=0.01)
+
+    async def reply(_: dict[str, Any]) -> web.Response:
+        await asyncio.sleep(0.6)
+        return web.json_response(completion("hello"))
+
+    async with server(reply) as (address, _):
+        engine = await HttpEngine.connect(address)
+        prompt = prompt_of(engine, "?")
+        assert (await engine.generate(Request(prompt, 3000))).text == "hello"
+        with pytest.raises(ModelError, match="has sent nothing"):
+            await engine.generate(Request(prompt, 1))
         await engine.close()
 
 

@@ -14,7 +14,8 @@ from outcore.errors import ConfigError
 from outcore.kernels import plugin
 from outcore.kernels.shape import MOST_HEAD, Tuning
 from outcore.models import shared_prefix
-from outcore.models.launch import Launch, engine_args
+from outcore.models.arguments import engine_args
+from outcore.models.launch import Launch
 from outcore.models.plan import EnginePlan
 
 if TYPE_CHECKING:

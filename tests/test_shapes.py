@@ -10,8 +10,9 @@ import pytest
 
 from outcore.errors import BadReply, ConfigError, ModelError, ModelUnavailable
 from outcore.models.engine import Request, TokenPrompt, pack
+from outcore.models.meter import Meter
 from outcore.models.typed import Shape
-from outcore.models.vllm_engine import CacheMeter, VllmEngine
+from outcore.models.vllm_engine import VllmEngine
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -180,7 +181,7 @@ class _Refusing:
 
 async def test_a_form_the_engine_gave_up_on_is_not_tried_again(tmp_path: Path) -> None:
     chat: Any = SimpleNamespace(labels=tuple)
-    engine = VllmEngine("m", "d", chat, _Refusing(), CacheMeter(), (), tmp_path / "log")
+    engine = VllmEngine("m", "d", chat, _Refusing(), Meter(), (), tmp_path / "log")
     prompt = TokenPrompt(pack([1]))
     with pytest.raises(ModelError, match="could not hold a reply to its form") as caught:
         await engine.generate(Request(prompt, 5, shape=shaped(field({"type": "null"}))))

@@ -15,14 +15,16 @@ import pytest
 from scripted import prompt_of
 
 from outcore.errors import ConfigError, EngineDied, ModelError, PromptTooLong
+from outcore.models import pulse
 from outcore.models.catalog import catalog
 from outcore.models.engine import ChatPrompt, Message, Priority, Request
-from outcore.models.launch import Launch, start_engines
+from outcore.models.launch import Launch
 from outcore.models.machine import detect
 from outcore.models.need import need
 from outcore.models.placement import place
 from outcore.models.progress import SILENT
 from outcore.models.serve import again
+from outcore.models.start import start_engines
 from outcore.models.supervisor import Supervised
 from outcore.models.typed import Shape
 from outcore.models.weights import ensure
@@ -204,10 +206,50 @@ def kill(engine: VllmEngine) -> None:
         os.kill(pid, signal.SIGKILL)
 
 
+async def test_a_hung_engine_is_killed_and_the_next_answers_as_before(
+    engine: VllmEngine,
+    launch: Launch,
+    sockets: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A second engine hangs; the module's own is the one that is started for it."""
+    asked = [Request(prompt_of(engine, f"Count to {n}."), 40) for n in range(4)]
+    # Alone in an engine, from its cache: so it is the same in both.
+    expected = [await engine.generate(asked[0]) for _ in range(2)][1].text
+    monkeypatch.setattr(pulse, "SILENT_SECONDS", 5.0)
+    log = launch.log.with_name("hung.log")
+    [hung] = await start_engines([replace(launch, log=log)], sockets, SILENT)
+
+    async def start(_: int) -> VllmEngine:
+        return engine
+
+    supervised = Supervised(hung, start)
+    try:
+        # A second start, and a first call: neither is a hang.
+        assert (await asyncio.wait_for(supervised.generate(asked[0]), 120)).tokens_out > 0
+        assert (supervised.starts, hung.dead) == (0, False)
+        for pid in hung.processes:
+            os.kill(pid, signal.SIGSTOP)
+        calls = asyncio.gather(*(supervised.generate(one) for one in asked))
+        done = await asyncio.wait_for(calls, 120)
+        assert supervised.starts == 1
+        assert all(one.tokens_out > 0 for one in done)
+        assert (await supervised.generate(asked[0])).text == expected
+        told = r"hung and was killed \(no sign of life for 5 s, calls waiting: 4\).*hung\.log"
+        assert re.search(told, caplog.text)
+        assert "Traceback" not in caplog.text
+        assert log.exists()
+        assert not ours() & set(hung.processes)
+        assert not engine.dead
+    finally:
+        await hung.close()
+
+
 async def test_a_killed_engine_is_started_again_and_answers_as_before(
     engine: VllmEngine, launch: Launch, sockets: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The one further start of this module."""
+    """The last of this module: it ends the engine of all others."""
     before = ours()
     asked = [Request(prompt_of(engine, f"Count to {n}."), 40) for n in range(4)]
     expected = [await engine.generate(asked[0]) for _ in range(2)][1].text
