@@ -339,6 +339,9 @@ ASKED = [
     "Which {user} has the most praise?",
     "Which {kind} is the most common?",
     "How often is {kind} 'A-1'?",
+    "How many with a {kind} of A-1 are 'praise'?",
+    "How many of the {user} 1, 2 are 'praise'?",
+    "List all pairs of {user} where all praise is before 2021-02-11 and the other has none.",
     "In which month is 'praise' the most common?",
     "List all pairs of {user} where one has praise before 2021-02-11 and the other a bug report.",
 ]
