@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +24,9 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger(__name__)
 _LONGEST = 2_000
-_LAGGARD_SECONDS = 1.0
+# How long nothing may come before what is missing counts as lost, and how long in all.
+_LAGGARD_SECONDS, _LAGGARD_MOST_SECONDS = 2.0, 30.0
+_LAST_WORDS_SECONDS = 1.0
 _ASK_AGAIN_SECONDS = 0.3
 
 
@@ -38,6 +41,7 @@ class Execution:
         replied: resolves when the kernel has answered the request.
         idle: resolves when the kernel has sent all output of the cell.
         flooded: resolves when the output has passed the cap.
+        heard: messages that have come on the channel of the output, of whatever cell.
     """
 
     output: Output
@@ -47,6 +51,7 @@ class Execution:
     flooded: asyncio.Future[None]
     shown: str | None = None
     told: str | None = None
+    heard: int = 0
 
     @classmethod
     def new(cls, output: Output, flood: int) -> Execution:
@@ -62,10 +67,17 @@ class Execution:
     async def finished(self) -> None:
         """Wait until the cell has ended and its output is complete.
 
-        Either sign of the end will do: the other follows at once, or was lost in a flood.
+        Either sign of the end will do: the other follows, or was lost in a flood. What an earlier
+        cell has printed may have to be read first.
         """
         await asyncio.wait((self.replied, self.idle), return_when=asyncio.FIRST_COMPLETED)
-        await asyncio.wait((self.replied, self.idle), timeout=_LAGGARD_SECONDS)
+        until = time.monotonic() + _LAGGARD_MOST_SECONDS
+        heard = -1
+        while self.heard != heard and time.monotonic() < until:
+            heard = self.heard
+            _, missing = await asyncio.wait((self.replied, self.idle), timeout=_LAGGARD_SECONDS)
+            if not missing:
+                return
 
     def print(self, text: str) -> None:
         """Take a piece of output."""
@@ -172,11 +184,13 @@ class Channel:
             except (ZmtpError, OSError, EOFError) as error:
                 _LOG.debug("kernel: a channel ended: %s", error)
                 # A kernel that has died says so by itself, and how.
-                await asyncio.sleep(_LAGGARD_SECONDS)
+                await asyncio.sleep(_LAST_WORDS_SECONDS)
                 broken, self._broken = self._broken, None
                 if broken is not None:
                     broken()
                 return
+            if source is self._iopub and self._current is not None:
+                self._current[1].heard += 1
             try:
                 if parts is not None and not any(map(is_crowded, parts)):
                     _, parts = self._session.feed_identities(parts)

@@ -131,14 +131,22 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, l
     shutil.rmtree(rig.folder)
 
 
+def lines_of(path: Path) -> list[str]:
+    return path.read_text("utf-8").splitlines() if path.exists() else []
+
+
 def killed_and_asked_again(rig: Rig, moment: float) -> tuple[str, list[str], set[str], int]:
-    """Kill a run at a moment and ask again.
+    """Kill a run at a moment, counted in generations, and ask again.
 
     Returns the second run's answer, what it generated, what the memo held at the kill, and how
     many generations the first run had made.
     """
     command = rig.start()
-    time.sleep(moment)
+    log = Path(rig.script.log)
+    while command.process.poll() is None and len(lines_of(log)) < int(moment):
+        time.sleep(0.005)
+    # Between two of them, or between the start and the first.
+    time.sleep(moment % 1 * 0.4)
     command.kill()
     command.nothing_left_within(GONE_SECONDS)
     before, held = len(rig.script.made()), rig.remembered()
@@ -149,16 +157,16 @@ def killed_and_asked_again(rig: Rig, moment: float) -> tuple[str, list[str], set
 def test_killed_at_random_moments_it_answers_the_same_and_pays_once(
     tmp_path: Path, reference: tuple[str, list[str], float]
 ) -> None:
-    expected, made, seconds = reference
+    expected, made, _ = reference
     chance = random.Random(SEED)
     # One in each twentieth of the run, wherever in it.
-    moments = [(n + chance.random()) * seconds / MOMENTS for n in range(MOMENTS)]
+    moments = [(n + chance.random()) * (len(made) + 1) / MOMENTS for n in range(MOMENTS)]
     rigs = [Rig.make(tmp_path / str(n)) for n in range(MOMENTS)]
     with ThreadPoolExecutor(2) as threads:
         outcomes = list(threads.map(killed_and_asked_again, rigs, moments))
     depths = []
     for moment, (answer, again, held, before) in zip(moments, outcomes, strict=True):
-        told = f"killed after {moment:.2f} s, {before} generations made, {len(held)} remembered"
+        told = f"killed at {moment:.2f}, {before} generations made, {len(held)} remembered"
         assert answer == expected, told
         # What was remembered is not made again, and nothing is made that was not needed.
         assert not held & set(again), told

@@ -12,6 +12,7 @@ from sandboxing import TEXT, Host, descendants, running
 
 from outcore.errors import ConfigError, SandboxError
 from outcore.kernel_sandbox import Kernel, KernelSpec, Limits
+from outcore.kernel_sandbox.channel import Execution
 from outcore.kernel_sandbox.output import Output
 
 if TYPE_CHECKING:
@@ -438,6 +439,26 @@ async def test_a_large_value_is_cut_and_a_large_print_counted(rig: Rig) -> None:
     assert result.output[0] == "a"
     assert result.output.endswith("b\n")
     assert f"{result.dropped:,} bytes of output cut here" in result.output
+
+
+async def test_output_that_has_to_wait_for_an_earlier_flood_is_not_lost() -> None:
+    execution = Execution.new(Output(100), 100)
+    execution.replied.set_result(None)
+    finished = asyncio.create_task(execution.finished())
+    for _ in range(5):
+        # Read meanwhile: what an earlier cell has printed.
+        await asyncio.sleep(0.6)
+        execution.heard += 1
+        assert not finished.done()
+    execution.idle.set_result(None)
+    await finished
+
+
+async def test_a_sign_of_the_end_that_was_lost_is_not_waited_for() -> None:
+    execution = Execution.new(Output(100), 100)
+    execution.idle.set_result(None)
+    async with asyncio.timeout(20):
+        await execution.finished()
 
 
 async def test_a_flood_is_interrupted_and_never_held(rig: Rig) -> None:
