@@ -23,8 +23,9 @@ $(READY): pyproject.toml
 demo: setup
 	$(BIN)/python -P bench/demo.py
 
+# Side by side, since most tests wait; those that need the machine to themselves take turns.
 test: setup
-	$(BIN)/python -P -m pytest
+	$(BIN)/python -P -m pytest --numprocesses 3 --dist loadgroup
 
 lint: setup
 	$(BIN)/ruff check .

@@ -66,7 +66,7 @@ def run_again(file: str, *, ordinary: bool, tier: str = "auto", only: str = "") 
             command(folder, argv, ordinary=ordinary, tier=tier),
             capture_output=True,
             text=True,
-            timeout=600,
+            timeout=1200,
             check=False,
             cwd=CHECKOUT,
         )

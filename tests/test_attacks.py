@@ -120,8 +120,13 @@ async def test_other_walls_stop_them_but_for_what_is_told(tier: Tier) -> None:
 
 @pytest.mark.timeout(SECONDS)
 @pytest.mark.skipif(not ROOT or AGAIN in os.environ, reason="only root can become another user")
-def test_an_ordinary_user_is_as_safe() -> None:
-    run_again("tests/test_attacks.py", ordinary=True, only="other_walls")
+@pytest.mark.parametrize(
+    ("ordinary", "only"),
+    [(True, "other_walls"), (False, "other_walls and landlock")],
+    ids=["ordinary user", "root, behind Landlock alone"],
+)
+def test_other_users_and_walls_are_as_safe(ordinary: bool, only: str) -> None:
+    run_again("tests/test_attacks.py", ordinary=ordinary, only=only)
 
 
 @pytest.fixture
