@@ -41,6 +41,7 @@ class Usage:
         wasted: of these, the ones that it did not make.
         queued: seconds that calls waited for their turn, all together.
         above: the use of the run whose code started this one.
+        model: the model's name, once the run has ended.
     """
 
     calls: int = 0
@@ -55,6 +56,7 @@ class Usage:
     wasted: int = 0
     queued: float = 0.0
     above: Usage | None = field(default=None, repr=False)
+    model: str = ""
 
     @property
     def top(self) -> Usage:
@@ -128,6 +130,13 @@ class Spending:
     cell_ends: float = math.inf
     parent: Spending | None = None
     children: list[Spending] = field(default_factory=list)
+
+    def used(self, *, root: str, sub: str) -> dict[str, Usage]:
+        """The use of the models of these names, per role."""
+        return {
+            "root": replace(self.root, model=root, above=None),
+            "sub": replace(self.sub, model=sub, above=None),
+        }
 
     def open_child(self) -> Spending:
         """An account for a child run: at most half of the calls and tokens that are left.

@@ -135,10 +135,7 @@ class Question:
             answer=self._formed(draft.content),
             complete=outcome.reason is None,
             citations=citations,
-            usage={
-                "root": (root.name, self.spending.root),
-                "sub": (sub.name, self.spending.sub),
-            },
+            usage=self.spending.used(root=root.name, sub=sub.name),
             turns=self.spending.turns,
             seconds=self.spending.seconds,
             run_dir=self.trajectory.folder,

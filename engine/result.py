@@ -35,8 +35,8 @@ class Completion:
         answer: the answer; empty where none was found.
         complete: whether the root gave it of its own accord, not because its budget ended.
         citations: where it stands in the context.
-        usage: per role (`root`, `sub`), the model's name and what it was used for, by child
-            runs too; each child's own use is in the trajectory.
+        usage: per role (`root`, `sub`), what its model was used for, by child runs too; each
+            child's own use is in the trajectory.
         turns: replies of the root that counted, without those in child runs.
         seconds: wall clock, without starting the engines.
         run_dir: folder of the trajectory.
@@ -49,7 +49,7 @@ class Completion:
     answer: str
     complete: bool
     citations: tuple[Citation, ...]
-    usage: Mapping[str, tuple[str, Usage]]
+    usage: Mapping[str, Usage]
     turns: int
     seconds: float
     run_dir: Path
@@ -76,8 +76,8 @@ class Completion:
             "reason": self.reason,
             "citations": [asdict(citation) for citation in self.citations],
             "usage": {
-                role: {"model": model, **usage.as_dict()}
-                for role, (model, usage) in self.usage.items()
+                role: {"model": usage.model, **usage.as_dict()}
+                for role, usage in self.usage.items()
             },
             "turns": self.turns,
             "seconds": round(self.seconds, 3),

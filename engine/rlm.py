@@ -260,7 +260,7 @@ class RLM:
             answer="",
             complete=False,
             citations=(),
-            usage={"root": (root, spending.root), "sub": (sub, spending.sub)},
+            usage=spending.used(root=root, sub=sub),
             turns=0,
             seconds=spending.seconds,
             run_dir=trajectory.folder,

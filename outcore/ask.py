@@ -147,7 +147,7 @@ def show(completion: Completion) -> None:
         lines.append(f"{citation.document} @ {citation.offset:,}: {cut}")
     if completion.reason:
         lines.append(f"incomplete: {completion.reason}")
-    calls = completion.usage["sub"][1].calls
+    calls = completion.usage["sub"].calls
     lines.append(
         f"{completion.turns} turns, {calls} sub-calls, {completion.seconds:.0f} s, "
         f"sandbox {completion.sandbox}"

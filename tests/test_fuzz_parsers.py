@@ -203,7 +203,7 @@ def test_a_result_is_always_json(answer: str, citations: list[Citation], name: s
         answer=answer,
         complete=True,
         citations=tuple(citations),
-        usage={"root": (name, Usage()), "sub": ("b", Usage())},
+        usage={"root": Usage(model=name), "sub": Usage(model="b")},
         turns=1,
         seconds=0.5,
         run_dir=Path("runs") / "x",

@@ -535,7 +535,7 @@ def test_a_terminal_is_given_no_commands(capsys: pytest.CaptureFixture[str]) -> 
         answer=hostile,
         complete=True,
         citations=(Citation("x\x1b[2J", 1, hostile),),
-        usage={"root": ("a", Usage()), "sub": ("b", Usage())},
+        usage={"root": Usage(model="a"), "sub": Usage(model="b")},
         turns=1,
         seconds=0.5,
         run_dir=Path("runs"),

@@ -330,7 +330,7 @@ def test_a_root_that_obeys_its_context_spoils_that_answer_alone(
     # Questions of the same models, at once and afterwards, are answered as before.
     again = rlm.completion(other, "What of the others?")
     assert again.answer == "right"
-    assert again.usage["root"][1].remembered == first.usage["root"][1].calls
+    assert again.usage["root"].remembered == first.usage["root"].calls
 
 
 def flush(rlm: RLM) -> None:

@@ -104,9 +104,9 @@ def test_a_finished_question_asked_again_costs_no_model_tokens(
     assert "Zephyrine" in first.answer
     assert again.answer == first.answer
     assert again.turns == first.turns
-    root = again.usage["root"][1]
-    assert root.remembered == root.calls == first.usage["root"][1].calls
-    for _, usage in again.usage.values():
+    root = again.usage["root"]
+    assert root.remembered == root.calls == first.usage["root"].calls
+    for usage in again.usage.values():
         assert (usage.tokens_in, usage.tokens_out) == (0, 0)
     memo.close()
 
@@ -115,8 +115,8 @@ def test_short_context_is_answered_directly(rlm: RLM) -> None:
     completion = rlm.completion(f"It was hot.\n{NEEDLE}\nThe well was dry.", QUESTION)
     assert "Zephyrine" in completion.answer
     assert completion.sandbox == "direct"
-    assert completion.usage["root"][1].calls == 1
-    assert completion.usage["sub"][1].calls == 0
+    assert completion.usage["root"].calls == 1
+    assert completion.usage["sub"].calls == 0
 
 
 async def test_from_asyncio(rlm: RLM) -> None:
@@ -186,7 +186,7 @@ def test_batched_sub_calls_share_the_prefill_of_their_slice(
     after = served.sub.cache_stats()
     assert after is not None
     assert completion.answer == "6"
-    usage = completion.usage["sub"][1]
+    usage = completion.usage["sub"]
     assert usage.calls == 6
     # Five of six take the slice's blocks from the cache, by vLLM's own count.
     assert after.hit - before.hit == usage.tokens_cached
@@ -278,8 +278,8 @@ done(json.dumps([[label, label.scores] for label in got]))
     assert (first, second) == ("good", "bad")
     assert scores["good"] + scores["bad"] == pytest.approx(1)
     # The default sub-LM is not trusted with labels.
-    assert completion.usage["sub"][1].calls == 2
-    assert completion.usage["sub"][1].tokens_out == 0
+    assert completion.usage["sub"].calls == 2
+    assert completion.usage["sub"].tokens_out == 0
 
 
 def complaints(days: int) -> str:
@@ -303,7 +303,7 @@ def test_counts_that_take_judgement_by_a_plan(rlm: RLM) -> None:
     assert completion.complete
     assert "less common" in completion.answer
     # One sub-call a letter, made by the model that can judge.
-    assert completion.usage["sub"][1].calls == 60
+    assert completion.usage["sub"].calls == 60
 
 
 def test_pairs_by_a_plan_are_returned_whole(rlm: RLM) -> None:

@@ -309,7 +309,7 @@ async def test_use_rolls_up_and_each_child_keeps_its_own(tmp_path: Path) -> None
     )
     async with tree(tmp_path, root, depth=2) as run:
         completion = await run.answer()
-        usage = {role: use for role, (_, use) in completion.usage.items()}
+        usage = completion.usage
         assert (usage["root"].calls, usage["sub"].calls) == (3, 3)
         for engine, use in ((run.root, usage["root"]), (run.sub, usage["sub"])):
             assert use.tokens_in == sum(engine.length(one.prompt) for one in engine.asked)

@@ -139,8 +139,8 @@ async def test_sub_calls_reach_the_sub_lm_and_are_counted(tmp_path: Path) -> Non
         sub=["one", lambda request: "q" + said(request)[-2]],
     )
     assert asked.completion.answer == "one q1 q2 q3"
-    name, usage = asked.completion.usage["sub"]
-    assert (name, usage.calls) == ("below", 4)
+    usage = asked.completion.usage["sub"]
+    assert (usage.model, usage.calls) == ("below", 4)
     assert usage.tokens_cached > 0
     [calls] = [event for event in asked.events if event["event"] == "calls"]
     assert len(calls["calls"]) == 4
@@ -157,7 +157,7 @@ async def test_a_finished_question_asked_again_costs_nothing(tmp_path: Path) -> 
     first, again = (asked.completion for asked in done)
     assert first.answer == again.answer == "re 0, re 1, re 2, re 3, re 4"
     assert [len(engine.asked) for engine in (done[1].root, done[1].sub)] == [0, 0]
-    root, sub = (again.usage[role][1] for role in ("root", "sub"))
+    root, sub = (again.usage[role] for role in ("root", "sub"))
     assert (root.calls, root.remembered, root.tokens_in, root.tokens_out) == (1, 1, 0, 0)
     assert (sub.calls, sub.remembered, sub.tokens_in, sub.tokens_out) == (5, 5, 0, 0)
     memo.close()
@@ -182,7 +182,7 @@ async def test_a_loop_gives_the_same_answer_with_guesses_and_without(
         speculate=speculate,
     )
     assert asked.completion.answer == " ".join(f"re {n}?" for n in range(calls))
-    usage = asked.completion.usage["sub"][1]
+    usage = asked.completion.usage["sub"]
     assert usage.calls == len(asked.sub.asked) == calls
     if speculate:
         assert usage.speculated == usage.used == calls - 1
@@ -240,7 +240,7 @@ async def test_a_loop_of_labels_goes_to_the_judge(tmp_path: Path, speculate: boo
     assert asked.completion.answer == " ".join(["blame"] * 20 + ["nothing"])
     assert len(asked.sub.asked) == 1
     assert len(asked.root.asked) == 21
-    (_, root), (_, sub) = asked.completion.usage["root"], asked.completion.usage["sub"]
+    root, sub = asked.completion.usage["root"], asked.completion.usage["sub"]
     assert (root.calls, sub.calls) == (1, 21)
     assert root.tokens_in == sum(asked.root.length(one.prompt) for one in asked.root.asked)
     # The first call is made before the dry run begins.
@@ -271,7 +271,7 @@ async def test_sub_calls_stop_at_the_budget(tmp_path: Path) -> None:
     output = asked.outputs()[0]
     assert output.count("fine") == 3
     assert "BudgetExceeded" in output
-    assert asked.completion.usage["sub"][1].calls == 3
+    assert asked.completion.usage["sub"].calls == 3
 
 
 async def test_broken_cell_is_repaired_without_a_turn(tmp_path: Path) -> None:
