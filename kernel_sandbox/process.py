@@ -84,7 +84,8 @@ class KernelProcess:
         uid = os.geteuid() if self._identity is None else self._identity.uid
         token = secrets.token_hex(32)
         bridge = folder / "bridge.sock"
-        self.broker = Broker(bridge, token, uid, setting.handler, setting.limits)
+        self.broker = Broker(bridge, token, uid, self._answer, setting.limits)
+        self._handler = setting.handler
         self._limits = setting.limits
         self._sockets = str(folder / "kernel")
         launch = Launch(
@@ -105,6 +106,7 @@ class KernelProcess:
         self._channel: Channel | None = None
         self._launch = launch
         self._guard: Guard | None = None
+        self._guarded = asyncio.Event()
 
     def _make_manager(self, launch: Launch, library: str) -> Any:
         spec = JupyterSpec(
@@ -158,7 +160,7 @@ class KernelProcess:
             raise
 
     async def _come_up(self) -> None:
-        ready = asyncio.gather(self.broker.first_pid, self._channel_ready())
+        ready = asyncio.create_task(self._ready())
         try:
             await asyncio.wait(
                 (ready, self.child.died),
@@ -168,15 +170,13 @@ class KernelProcess:
             if self.child.died.done():
                 # The rest of what it had to say arrives with its end.
                 await asyncio.sleep(0)
-                raise self._stillborn()
+                raise await self._stillborn()
             if not ready.done():
                 raise SandboxError(
                     f"the kernel did not start within {self._limits.start_seconds:g} s. "
                     f"It said: {self.child.stderr.strip() or 'nothing'}"
                 )
-            pid, _ = ready.result()
-            self.child.adopt(pid)
-            await self._watch(pid)
+            ready.result()
         finally:
             ready.cancel()
             with contextlib.suppress(asyncio.CancelledError, Exception):
@@ -185,6 +185,18 @@ class KernelProcess:
     async def verdict(self) -> str | None:
         """Why it was killed for what it used; None where it was not. It has died."""
         return None if self._guard is None else await asyncio.to_thread(self._guard.stop)
+
+    async def _ready(self) -> None:
+        pid = await self.broker.first_pid
+        self.child.adopt(pid)
+        await self._watch(pid)
+        self._guarded.set()
+        await self._channel_ready()
+
+    async def _answer(self, op: str, params: dict[str, Any]) -> Any:
+        # What the one before it has kept is code that runs at the start, and needs a guard then.
+        await self._guarded.wait()
+        return await self._handler(op, params)
 
     async def _watch(self, kernel: int) -> None:
         if self._launch.confinement.tier != "none":
@@ -208,15 +220,14 @@ class KernelProcess:
             raise SandboxError(f"the kernel does not answer as one: {error}") from error
         await self._channel.ready()
 
-    def _stillborn(self) -> SandboxError | SandboxUnavailable:
+    async def _stillborn(self) -> SandboxError | SandboxUnavailable:
         said = self.child.stderr
         if "bwrap: " in said:
             return SandboxUnavailable(f"the sandbox can't be made: {explain(said)}")
         _LOG.debug("kernel: died at its start; it said:\n%s", said)
         last = said.strip().rpartition("\n")[2] or "nothing"
-        return SandboxError(
-            f"the kernel died at its start (status {self.child.died.result()}). It said: {last}"
-        )
+        how = await self.verdict() or f"status {self.child.died.result()}"
+        return SandboxError(f"the kernel died at its start ({how}). It said: {last}")
 
     async def close(self) -> None:
         """End it; no process, socket or connection of it is left."""

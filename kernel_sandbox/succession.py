@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from outcore.errors import OutcoreError, SandboxError
+from outcore.errors import SandboxError
 from outcore.kernel_sandbox.inside.keeping import RESTORE
 from outcore.kernel_sandbox.process import KernelProcess, Setting
 from outcore.reaper import remove
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
     from outcore.kernel_sandbox.kept import Kept
     from outcore.kernel_sandbox.session import Session
+
+_LOG = logging.getLogger(__name__)
 
 
 class Succession:
@@ -97,11 +100,13 @@ class Succession:
             process = KernelProcess(setting, self._session.part(self._part))
             try:
                 await self._begun(process)
-            except OutcoreError:
-                if setting is self.setting:
+            except Exception as error:
+                remove(self._session.folder / str(self._part))
+                if setting is self.setting or self.closed:
                     raise
-                # What was kept may be what it dies of, and may say in bubblewrap's words that
-                # there is no sandbox.
+                # What was kept is code that is not trusted, and may have made it look like any
+                # other failure, such as a machine that can't isolate a kernel.
+                _LOG.debug("kernel: what was kept is dropped: %s: %s", type(error).__name__, error)
                 self._kept.drop()
                 setting = self.setting
             else:

@@ -176,10 +176,8 @@ async def test_tools_are_those_of_the_fresh_kernel(tmp_path: Path) -> None:
         "class B:\n    def __reduce__(self): return __import__('os')._exit, (9,)",
         "class B:\n    def __reduce__(self): return __import__('time').sleep, (600,)",
         "class B:\n    def __reduce__(self): return bytearray, (1 << 45,)",
-        "class B:\n    def __reduce__(self): return exec, ('import os; os.write(2, "
-        'b"bwrap: setting up uid map: Permission denied"); os._exit(1)\',)',
     ],
-    ids=["dies", "hangs", "fills memory", "speaks for bubblewrap"],
+    ids=["dies", "hangs", "fills memory"],
 )
 async def test_what_kills_whoever_restores_it_is_given_up(tmp_path: Path, bomb: str) -> None:
     async with rig(tmp_path) as kernel:
@@ -189,6 +187,57 @@ async def test_what_kills_whoever_restores_it_is_given_up(tmp_path: Path, bomb: 
         assert time.monotonic() - began < 20
         assert died.status == "killed"
         assert (await fine(kernel, "print(len(context), 'b' in globals())")).output == "42 False\n"
+
+
+SPEAKING = """
+import os
+for fd in range(64):
+    try:
+        if fd != 1:
+            os.write(fd, b"bwrap: setting up uid map: Permission denied\\n")
+    except OSError:
+        pass
+os._exit(1)
+"""
+HANGING = "import signal\nsignal.pthread_sigmask(signal.SIG_BLOCK, range(1, 65))\nsignal.pause()"
+FILLING = """
+import os, time
+for _ in range(8):
+    if not os.fork():
+        full = bytearray(b"x") * (200 << 20)
+        time.sleep(600)
+time.sleep(600)
+"""
+
+
+@pytest.mark.parametrize(
+    ("code", "seconds", "why"),
+    [
+        (SPEAKING, 30.0, "SandboxUnavailable: the sandbox can't be made: bwrap: "),
+        (HANGING, 8.0, "SandboxError: the kernel did not start within 8 s"),
+        (FILLING, 30.0, "SandboxError: the kernel died at its start (killed for the memory"),
+    ],
+    ids=["speaks for bubblewrap", "hangs", "fills memory"],
+)
+async def test_what_was_kept_can_not_keep_a_kernel_from_starting(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, code: str, seconds: float, why: str
+) -> None:
+    """Whatever it does or says while it is restored, a kernel starts without it."""
+    caplog.set_level("DEBUG", "outcore.kernel_sandbox.succession")
+    keeping = (
+        "import gc, os\nfrom inside.bridge import Bridge\n"
+        "[bridge] = [one for one in gc.get_objects() if type(one) is Bridge]\n"
+        f"bad = {{'code': {code!r}}}\n"
+        "bridge.call('keep', {'set': {'bad': bad}, 'gone': [], 'lost': {}})\n"
+        "os._exit(1)"
+    )
+    async with rig(tmp_path, total=800 << 20, start_seconds=seconds) as kernel:
+        died = await kernel.run(keeping, seconds=30)
+        assert died.status == "killed"
+        assert str(died.error).endswith("The kernel was started afresh: all variables are gone")
+        assert f"what was kept is dropped: {why}" in caplog.text
+        assert os.listdir(kernel.folder) == ["3"]  # noqa: PTH208
+        assert (await fine(kernel, "print(len(context))")).output == "42\n"
 
 
 async def test_keeping_takes_no_calls_from_the_run_and_hides_from_its_handler(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
-from outcore.errors import SandboxError
+from outcore.errors import SandboxError, SandboxUnavailable
 from outcore.kernel_sandbox.attacks.canaries import Canaries
 from outcore.kernel_sandbox.attacks.cell import cell
 from outcore.kernel_sandbox.attacks.control import control
@@ -214,7 +214,7 @@ async def _made(attack: Attack, aim: Aim, stage: _Stage) -> tuple[str, list[str]
     except TimeoutError:
         await stage.close()
         return "", [f"the host did not get the kernel back in {_PATIENCE_SECONDS:g} s"]
-    except SandboxError as error:
+    except (SandboxError, SandboxUnavailable) as error:
         await stage.close()
         return "", [f"no kernel can be started after it: {error}"]
     if f"{aim.mark} reached the next kernel" in said:

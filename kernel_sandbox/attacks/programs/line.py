@@ -29,6 +29,16 @@ def own_bridge() -> tuple[str, str, int]:
     raise Stopped("no bridge in this process")
 
 
+def keep(code: str) -> None:
+    """Have the host keep code, which the next kernel of this session runs as it starts.
+
+    Raises:
+        Stopped: there is no bridge in this process.
+    """
+    own_bridge()
+    _found[0].call("keep", {"set": {"kept": {"code": code}}, "gone": [], "lost": {}})
+
+
 def framed(body: Any) -> bytes:
     """A frame with these bytes, or with the JSON of this value."""
     data = body if isinstance(body, bytes) else json.dumps(body).encode()

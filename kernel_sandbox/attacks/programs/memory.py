@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .attack import Aim, Stopped, attack
+from .line import keep
 from .machine import call
 
 _OUTSIDE = "it would fill the memory of the machine"
@@ -22,6 +23,15 @@ _MIB = 1 << 20
 _STEP = 32 * _MIB
 _HOLD = 3.0
 _NORESERVE = 0x4000
+_FILLING = """
+import os, signal, time
+signal.pthread_sigmask(signal.SIG_BLOCK, range(1, 65))
+for _ in range(16):
+    if not os.fork():
+        full = bytearray(b"x") * ({goal} // 16)
+        time.sleep(600)
+time.sleep(600)
+"""
 
 
 def _filled(size: int) -> mmap.mmap:
@@ -333,3 +343,10 @@ def address_space(aim: Aim) -> str:
         return f"{error.strerror} after {len(held)} GiB; {aim.mark}"
     soft, _ = resource.getrlimit(resource.RLIMIT_AS)
     raise Stopped(f"{len(held)} GiB, limit {soft}")
+
+
+@attack("kernel", expected="contained", control=_OUTSIDE)
+def while_the_next_kernel_starts(aim: Aim) -> str:
+    """What was kept for the next kernel fills the memory before that one takes its first cell."""
+    keep(_FILLING.format(goal=aim.goal))
+    os._exit(1)

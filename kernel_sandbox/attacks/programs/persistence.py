@@ -9,10 +9,21 @@ import sys
 import time
 
 from .attack import Aim, Stopped, attack, own_folder
+from .line import keep
 from .machine import prctl
 
 _SLEEP = "import sys, time; time.sleep(600)"
 _PR_SET_PDEATHSIG = 1
+_IN_THE_NEXT = "the next kernel of the same session is looked at instead"
+_REFUSAL = """
+import os
+for fd in range(2, 64):
+    try:
+        os.write(fd, b"bwrap: setting up uid map: Permission denied\\n")
+    except OSError:
+        pass
+os._exit(1)
+"""
 
 
 def _started(aim: Aim, **how: bool) -> None:
@@ -140,7 +151,7 @@ def service_manager_asked(aim: Aim) -> str:
     raise denied or Stopped("none")
 
 
-@attack("kernel", fresh=True, control="the next kernel of the same session is looked at instead")
+@attack("kernel", fresh=True, control=_IN_THE_NEXT)
 def next_kernel_poisoned(aim: Aim) -> str:
     """The kernel that is started after this one has died runs what this one has left."""
     startup = os.path.join(os.environ["IPYTHONDIR"], "profile_default", "startup")
@@ -153,4 +164,11 @@ def next_kernel_poisoned(aim: Aim) -> str:
     ):
         with open(path, "w") as file:
             file.write(text)
+    os._exit(1)
+
+
+@attack("kernel", fresh=True, control=_IN_THE_NEXT)
+def next_kernel_kept_from_starting(aim: Aim) -> str:
+    """What was kept for the next kernel passes for bubblewrap's refusal, and none starts again."""
+    keep(_REFUSAL)
     os._exit(1)
