@@ -16,6 +16,22 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _HOME = os.environ.get("OUTCORE_HOME")
+# What these see depends on what else the machine has to do, or they take all of it.
+_ALONE = frozenset(
+    {
+        "test_attacks",
+        "test_deadlines",
+        "test_faults_engine",
+        "test_faults_host",
+        "test_faults_kernel",
+        "test_landlock",
+        "test_loops",
+        "test_pool",
+        "test_soak",
+        "test_speculation",
+        "test_watchdog",
+    }
+)
 # How long an example takes says more of the machine than of the code.
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 # For --hypothesis-profile=long; see fuzzing.py.
@@ -27,11 +43,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     # The session's models stay in memory once they are up, and the tests that start others, as
     # a command line does, need that memory first.
     items.sort(key=lambda item: "rlm" in getattr(item, "fixturenames", ()))
-    # One after another, also where tests run side by side: models take half the memory there is,
-    # and attacks are measured by what the machine has left.
     for item in items:
-        if "model" in item.keywords or item.path.name == "test_attacks.py":
-            item.add_marker(pytest.mark.xdist_group("alone"))
+        if "model" in item.keywords or item.path.stem in _ALONE:
+            item.add_marker("alone")
 
 
 @pytest.fixture(autouse=True)
