@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import shutil
+import time
 from typing import TYPE_CHECKING
 
 from outcore.errors import ConfigError
@@ -61,7 +62,10 @@ class IndexCache:
 
     def _build(self, key: str, build: Callable[[Path], None]) -> Path:
         folder = self._folder / key
-        for stale in (folder, *self._folder.glob(f"*{_PARTIAL}")):
+        # Moved first: whoever has the index open may make a file in it while it is removed.
+        with contextlib.suppress(FileNotFoundError):
+            folder.rename(self._folder / f"{key}-{time.monotonic_ns()}{_PARTIAL}")
+        for stale in self._folder.glob(f"*{_PARTIAL}"):
             shutil.rmtree(stale, ignore_errors=True)
         partial = self._folder / f"{key}{_PARTIAL}"
         partial.mkdir()

@@ -25,6 +25,7 @@ from outcore.engine.layout import layout_of
 from outcore.engine.plans.count import Count
 from outcore.engine.plans.find import Find
 from outcore.engine.plans.gather import Gather, Summarize
+from outcore.engine.plans.measure import Measure
 from outcore.engine.plans.pairs import Pairs
 from outcore.engine.plans.plan import NoPlan
 from outcore.engine.plans.planner import offered
@@ -36,6 +37,7 @@ from outcore.kernel_sandbox.inside.corpus import open_context
 from outcore.kernel_sandbox.inside.dates import as_date
 from outcore.kernel_sandbox.inside.layout import Layout
 from outcore.kernel_sandbox.inside.look import Look
+from outcore.kernel_sandbox.inside.numbers import as_number
 from outcore.kernel_sandbox.inside.ordering import in_order
 from outcore.kernel_sandbox.inside.pairing import group, pairs
 from outcore.kernel_sandbox.inside.queries import Queries
@@ -47,7 +49,7 @@ from outcore.kernel_sandbox.inside.texts import clean
 from outcore.kernel_sandbox.inside.typed import Typed
 from outcore.terminal import commands
 
-MAKERS = (Find(), Count(), Pairs(), Gather(), Summarize())
+MAKERS = (Find(), Count(), Measure(), Pairs(), Gather(), Summarize())
 # What would run if a name or a text could leave its quotes.
 BREAKING = [
     "']; pwned(); ['",
@@ -262,6 +264,7 @@ def run(program: str, corpus: Corpus, layout: Layout, says: list[Any]) -> list[s
         "slices": look.slices,
         "records": Records(opened, Layout.from_dict(json.loads(json.dumps(layout.as_dict())))),
         "as_date": as_date,
+        "as_number": as_number,
         "tally": tally,
         "group": group,
         "pairs": pairs,
@@ -276,7 +279,8 @@ def run(program: str, corpus: Corpus, layout: Layout, says: list[Any]) -> list[s
 
 # Names of the tools, of what they give and of what the programs make of it.
 _LISTED = """
-list records rows r d g as_date isoformat strftime month str casefold labels llm_classify tally
+list records rows r d g as_date as_number n x key value told end each line items values max min
+round default isoformat strftime month str casefold labels llm_classify tally
 counts print compare shares sole groups leaders total most least each label zip group one other
 sum all found len pairs done search grep hits within entries llm_map join split pieces slices
 lists piece some strip setdefault values task parts told shorter whole map summary llm_query
@@ -294,7 +298,8 @@ def check(program: str) -> None:
                 assert name in VOCABULARY, program
             case ast.keyword(name):
                 assert name in {"by", "task", "schema", "k", "flags", "text", "max_tokens"} | {
-                    "day_first"
+                    "day_first",
+                    "default",
                 }, program
             case ast.Import() | ast.ImportFrom() | ast.Lambda() | ast.JoinedStr():
                 pytest.fail(program)

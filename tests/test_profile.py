@@ -16,6 +16,7 @@ from outcore.errors import ConfigError
 from outcore.kernel_sandbox.inside.answer import Desk
 from outcore.kernel_sandbox.inside.dates import as_date
 from outcore.kernel_sandbox.inside.look import Look
+from outcore.kernel_sandbox.inside.numbers import as_number
 from outcore.kernel_sandbox.inside.pairing import group, pairs
 from outcore.kernel_sandbox.inside.queries import Queries
 from outcore.kernel_sandbox.inside.recursion import Recursion
@@ -90,7 +91,7 @@ def test_coder_tells_how_the_tools_are_called() -> None:
         Search.search, Look.grep, Look.slices, Queries.llm_query, Queries.llm_query_batched,
         Typed.llm_classify, Typed.llm_map, Typed.llm_filter, Typed.llm_extract,
         Recursion.rlm_query, Recursion.rlm_query_batched, Queries.count_tokens, Desk.done,
-        as_date, tally, group, pairs,
+        as_date, as_number, tally, group, pairs,
     )  # fmt: skip
     tools = {tool.__name__: list(inspect.signature(tool).parameters) for tool in every}
     tools["help"] = ["name"]

@@ -3,11 +3,12 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import os
+import shutil
 import signal
 import threading
 import time
 from itertools import product
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
@@ -217,15 +218,35 @@ def test_a_damaged_index_is_built_anew(corpus: Corpus, tmp_path: Path, damage: s
     SearchIndex.open_or_build(corpus, cache=tmp_path)
     (folder,) = (path for path in tmp_path.iterdir() if path.is_dir())
     victim = max(folder.glob("*.term"), key=lambda path: path.stat().st_size)
-    if damage == "cut":
-        os.truncate(victim, victim.stat().st_size // 2)
-    elif damage == "flipped":
-        data = victim.read_bytes()
-        victim.write_bytes(data[:40] + bytes([data[40] ^ 0xFF]) + data[41:])
-    elif damage == "removed":
-        victim.unlink()
-    else:
+    data = victim.read_bytes()
+    if damage == "no manifest":
         (folder / "manifest.json").unlink()
+    else:
+        # Not in place: the index that was built may still have the file mapped.
+        victim.unlink()
+    if damage == "cut":
+        victim.write_bytes(data[: len(data) // 2])
+    elif damage == "flipped":
+        victim.write_bytes(data[:40] + bytes([data[40] ^ 0xFF]) + data[41:])
+    assert best(SearchIndex.open_or_build(corpus, cache=tmp_path), "betrayed") == "sea.txt"
+
+
+def test_a_damaged_index_that_others_write_to_is_built_anew(
+    corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A lock of one that has it open appears in the folder while it is removed."""
+    SearchIndex.open_or_build(corpus, cache=tmp_path)
+    (folder,) = (path for path in tmp_path.iterdir() if path.is_dir())
+    (folder / "manifest.json").unlink()
+    plain = shutil.rmtree
+
+    def busy(path: Path, **how: Any) -> None:
+        plain(path, **how)
+        if path == folder:
+            folder.mkdir()
+            (folder / ".tantivy-meta.lock").touch()
+
+    monkeypatch.setattr(shutil, "rmtree", busy)
     assert best(SearchIndex.open_or_build(corpus, cache=tmp_path), "betrayed") == "sea.txt"
 
 

@@ -23,6 +23,10 @@ _PER = re.compile(
     r"(?:(?:single|calendar|different|of the|first|last)\s+)?(day|date|month|year)s?\b",
     re.IGNORECASE,
 )
+# A number for each label, and not a word on them.
+_EACH = re.compile(
+    r"\b(?:counts?|numbers?|how many|how often)\b.*\beach\b", re.IGNORECASE | re.DOTALL
+)
 _ENDS = {
     "least": re.compile(r"\b(?:least|fewest|rarest|lowest|smallest)\b", re.IGNORECASE),
     "most": re.compile(r"\b(?:most|highest|largest|biggest|top)\b", re.IGNORECASE),
@@ -51,13 +55,15 @@ class Count:
         """
         if not scene.fields:
             raise NoPlan("the context has no records")
-        labelling = Labelling.of(scene, texts(filled.get("labels")))
+        guessed, values = _sorted(scene, texts(filled.get("labels")))
+        values += texts(filled.get("values"))
+        labelling = Labelling.of(scene, guessed)
         field = _field(scene, filled)
         if labelling is None:
             if field is None:
-                raise NoPlan("neither labels nor a field to count by")
+                return Plan("count", filled, _records(Limits.of(scene, values)))
             labelling, field = Labelling(field), None
-        limits = Limits.of(scene, texts(filled.get("values")), apart=labelling.field)
+        limits = Limits.of(scene, values, apart=labelling.field)
         if field is labelling.field or (field is not None and field.name in limits.fields):
             field = None
         by, time = "", _time(scene, filled)
@@ -73,9 +79,36 @@ class Count:
         named = labelling.named if len(labelling.named) <= 2 else ()
         if labelling.judged or named or by:
             lines += _report(named, grouped=bool(by), split=limits.split, time=time)
+            if lines[-1] == "print(counts)" and not by and _EACH.search(scene.question):
+                lines.append("done(dict(counts))")
         else:
             lines += _ranks(scene.question, labelling.field.name)
         return Plan("count", filled, "\n".join(lines))
+
+
+def _sorted(scene: Scene, guessed: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """What the root took for labels: those, and those that limit the records.
+
+    Values of several fields are no labels of one kind; and words for a record itself are none.
+    """
+    if scene.about_labels:
+        return guessed, ()
+    guessed = tuple(one for one in guessed if not scene.is_record(one))
+    held = {one: field for one in guessed if (field := scene.label_with(one)) is not None}
+    if len({field.name for field in held.values()}) < 2 and len(held) in (0, len(guessed)):
+        return guessed, ()
+    return tuple(one for one in guessed if one not in held), tuple(held)
+
+
+def _records(limits: Limits) -> str:
+    """The program that counts the records themselves.
+
+    Raises:
+        NoPlan: the question limits none.
+    """
+    if not limits.tests:
+        raise NoPlan("neither labels, nor a field to count by, nor what limits the records")
+    return "\n".join([*limits.code(), "print(len(rows), 'records are meant')"])
 
 
 def _time(scene: Scene, filled: Mapping[str, Any]) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from outcore.engine.plans.limits import Limits
 from outcore.engine.plans.plan import TEXT, Kind, Plan, objects, text
 
 if TYPE_CHECKING:
@@ -17,13 +18,19 @@ class Gather:
 
     kind: ClassVar[Kind] = "gather"
 
-    def schema(self, scene: Scene) -> dict[str, Any]:
-        """What to ask of a part, and whether each record is a part."""
+    def schema(self, scene: Scene) -> dict[str, Any] | None:
+        """What to ask of a part, and whether each record is a part; None where none is read."""
+        if _limits(scene).tests:
+            return None
         each = ["part of the text", *(["record"] if scene.fields else [])]
         return objects(each={"enum": each}, task=TEXT)
 
     def plan(self, scene: Scene, filled: Mapping[str, Any]) -> Plan:
-        """One entry for each record, or the distinct entries of all slices."""
+        """The records that are meant; one entry for each; or the distinct entries of all slices."""
+        limits = _limits(scene)
+        if limits.tests:
+            lines = [*limits.code(), "print(len(rows), 'records')", "done([r.line for r in rows])"]
+            return Plan("gather", filled, "\n".join(lines))
         task = text(filled.get("task")) or scene.question
         if filled.get("each") == "record" and scene.fields:
             lines = [
@@ -75,6 +82,10 @@ class Summarize:
             "done(summary)",
         ]
         return Plan("summarize", filled, "\n".join(lines))
+
+
+def _limits(scene: Scene) -> Limits:
+    return Limits.of(scene, ()) if scene.fields else Limits()
 
 
 def _listed(task: str) -> str:

@@ -14,6 +14,8 @@ from outcore.engine.labels import ballot
 from outcore.engine.plans.count import Count
 from outcore.engine.plans.find import Find
 from outcore.engine.plans.gather import Gather, Summarize
+from outcore.engine.plans.limits import Limits
+from outcore.engine.plans.measure import Measure, measured
 from outcore.engine.plans.pairs import Pairs
 from outcore.engine.plans.plan import NoPlan
 from outcore.engine.profile import fill
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
     from outcore.models.engine import Engine, Generation
 
 _MAKERS: dict[Kind, Maker] = {
-    maker.kind: maker for maker in (Find(), Count(), Pairs(), Gather(), Summarize())
+    maker.kind: maker for maker in (Find(), Count(), Measure(), Pairs(), Gather(), Summarize())
 }
 _TOKENS = 250
 # A longer question holds a text of its own, and the words of that tell no plan.
@@ -37,10 +39,20 @@ _LONGEST = 20_000
 # Without one of its words, a question is not of a kind; the root chooses among those left.
 _COUNTS = re.compile(
     r"\b(?:how (?:many|often|frequent\w*)|the number of|percentage|proportion|majority"
+    r"|(?:has|have|had|with|got|made) the (?:most|fewest|least)"
     r"|(?:most|least|more|less|fewer|equally|same|single most)\s+(?:\w+ly\s+)?"
     r"(?:often|common\w*|frequen\w*|numerous|prevalent)|outnumber\w*)\b",
     re.IGNORECASE,
 )
+_MANY = re.compile(r"\b(?:how many|the number of)\b", re.IGNORECASE)
+# All of them are asked for, and not those of a few passages.
+_LIST = re.compile(
+    r"\A\W*(?:please\s+)?(?:list|enumerate|collect|gather|extract|compile|name)\s+"
+    r"(?:all|every|each)\b",
+    re.IGNORECASE,
+)
+# Longer texts are not read from end to end unless the root means to.
+_READ_THROUGH = 2_000_000
 _RANKS = re.compile(
     r"\b(?:most|least|fewest|more|less|fewer|how many|average|mean|sum|total|rank\w*|compare\w*"
     r"|common|rare\w*|frequen\w*|count\w*|share)\b",
@@ -138,8 +150,14 @@ def offered(scene: Scene) -> tuple[Kind, ...]:
     if len(scene.question) > _LONGEST:
         return ("find",)
     records = bool(scene.fields)
+    if measured(scene) is not None and not says(_PAIRS):
+        return ("measure",)
     if scene.countable and says(_COUNTS) and not says(_PAIRS):
         return ("count",)
+    if says(_MANY) and not says(_PAIRS) and Limits.of(scene, ()).tests:
+        return ("count",)
+    if says(_LIST) and not says(_PAIRS) and _listed(scene):
+        return ("gather",)
     possible: dict[Kind, bool] = {
         "find": True,
         "count": records and (says(_COUNTS) or says(_RANKS)),
@@ -148,6 +166,13 @@ def offered(scene: Scene) -> tuple[Kind, ...]:
         "summarize": says(_WHOLE),
     }
     return tuple(kind for kind, there in possible.items() if there)
+
+
+def _listed(scene: Scene) -> bool:
+    """Whether a list has to come from all of the text: of records, those that are meant."""
+    if scene.fields:
+        return bool(Limits.of(scene, ()).tests)
+    return scene.corpus.chars <= _READ_THROUGH
 
 
 @cache

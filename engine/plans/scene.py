@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
+from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 from outcore.engine.plans.wording import listings, mentions
@@ -32,6 +33,8 @@ _LABELS = 200
 _FIELDS = 500
 _CHOICES = 60
 _NAME_CHARS = 200
+_FEW = 20
+_RECORDS = frozenset({"record", "row", "line", "entry", "entries", "item"})
 
 
 @dataclass(frozen=True)
@@ -161,6 +164,21 @@ class Scene:
                 if str(held).strip().casefold() == wanted:
                     return self.field(str(name))
         return None
+
+    def label_with(self, value: str) -> Field | None:
+        """The field of labels that has `value` among those that were seen, or None."""
+        wanted = value.strip().casefold()
+        for field in self.fields:
+            if field.type == "label" and any(one.casefold() == wanted for one in field.values):
+                return field
+        return None
+
+    def is_record(self, word: str) -> bool:
+        """Whether a word, or its plural, stands for a record: `row`, or `ticket` of tickets.csv."""
+        names = (one.name for one in islice(self.corpus.documents, _FEW))
+        stems = {PurePath(str(one)).stem.casefold() for one in names}
+        plain = word.strip().casefold()
+        return bool({plain, plain.removesuffix("s"), f"{plain}s"} & (stems | _RECORDS))
 
     def guidance(self, labels: tuple[str, ...]) -> str:
         """The sentence that says what the labels are about, from the preamble or the question."""

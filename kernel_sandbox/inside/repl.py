@@ -16,6 +16,7 @@ from .keeping import RESTORE, Keeping
 from .layout import Layout
 from .look import Look
 from .manual import Manual
+from .numbers import as_number
 from .pairing import group, pairs
 from .queries import Queries
 from .record_list import Records
@@ -62,6 +63,7 @@ class Repl:
             "search": Search(bridge).search,
             "count_tokens": queries.count_tokens,
             "as_date": as_date,
+            "as_number": as_number,
             "rlm_query": recursion.rlm_query,
             "rlm_query_batched": recursion.rlm_query_batched,
             "SubcallError": errors.SubcallError,

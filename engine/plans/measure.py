@@ -1,0 +1,123 @@
+"""Plans for averages, totals and extremes of a field of numbers."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from outcore.engine.plans.limits import Limits
+from outcore.engine.plans.plan import Kind, NoPlan, Plan
+from outcore.engine.plans.wording import mentions
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from outcore.engine.plans.scene import Scene
+    from outcore.kernel_sandbox.inside.layout import Field
+
+# Of numbers `n`, of which there is one at least.
+_MEASURES = {
+    "average": (r"averages?|mean|on average", "sum(n) / len(n)"),
+    "total": (r"totals?|sum|altogether|in all", "sum(n)"),
+}
+_ENDS = {
+    "highest": (r"highest|maxim(?:um|al)|max|largest|biggest|greatest|most|longest", "max"),
+    "lowest": (r"lowest|minim(?:um|al)|min|smallest|least|fewest|shortest", "min"),
+}
+_ASKED = re.compile(
+    r"\b(?:averages?|mean|totals?|sum|altogether|highest|lowest|maxim(?:um|al)|minim(?:um|al)"
+    r"|max|min|largest|smallest|greatest)\b",
+    re.IGNORECASE,
+)
+
+
+class Measure:
+    """Take the numbers out of the records, and say what they come to."""
+
+    kind: ClassVar[Kind] = "measure"
+
+    def schema(self, scene: Scene) -> None:
+        """Nothing: the question's words name the field, and what is to be worked out."""
+
+    def plan(self, scene: Scene, filled: Mapping[str, Any]) -> Plan:
+        """The program that works it out.
+
+        Raises:
+            NoPlan: the question names no field of numbers.
+        """
+        field = measured(scene)
+        if field is None:
+            raise NoPlan("no field of numbers is named")
+        limits = Limits.of(scene, (), apart=field)
+        by = next((one for one in _groups(scene) if one.name not in limits.fields), None)
+        measures = _said(scene.question, _MEASURES)
+        ends = _said(scene.question, _ENDS)
+        numbers = f"[x for r in {{}} if (x := as_number(r[{field.name!r}])) is not None]"
+        lines = limits.code()
+        if by is None:
+            lines.append(f"n = {numbers.format('rows')}")
+            lines += _of_all(field.name, measures, ends)
+        else:
+            lines += [
+                f"groups = group(rows, {by.name!r})",
+                f"each = {{key: {numbers.format('some')} for key, some in groups.items()}}",
+                *_of_each(field.name, by.name, measures, ends),
+            ]
+        return Plan("measure", filled, "\n".join(lines))
+
+
+def measured(scene: Scene) -> Field | None:
+    """The field of numbers that a question wants an average, a total or an end of; else None."""
+    if scene.about_labels or not _ASKED.search(scene.question):
+        return None
+    numbers = (one for one in scene.fields if one.type == "number")
+    return next((one for one in numbers if mentions(scene.question, one.name)), None)
+
+
+def _groups(scene: Scene) -> list[Field]:
+    """The fields that the question names by which it may want one number each."""
+    wanted = (one for one in scene.fields if one.type in ("label", "text"))
+    return [one for one in wanted if mentions(scene.question, one.name)]
+
+
+def _said(question: str, words: Mapping[str, tuple[str, str]]) -> dict[str, str]:
+    return {
+        name: code
+        for name, (pattern, code) in words.items()
+        if re.search(rf"\b(?:{pattern})\b", question, re.IGNORECASE)
+    }
+
+
+def _of_all(field: str, measures: Mapping[str, str], ends: Mapping[str, str]) -> list[str]:
+    lines = [
+        f"print({f'{name} of {field}:'!r}, round({code}, 4) if n else 'none', 'over', len(n), "
+        "'records')"
+        for name, code in measures.items()
+    ]
+    for name, end in ends.items():
+        if measures:
+            break
+        lines += [
+            f"end = {end}(n, default=None)",
+            f"print({f'{name} {field}:'!r}, end, 'of', len(n), 'records; it stands in')",
+            f"print([r.line for r in rows if as_number(r[{field!r}]) == end][:5])",
+        ]
+    return lines
+
+
+def _of_each(
+    field: str, by: str, measures: Mapping[str, str], ends: Mapping[str, str]
+) -> list[str]:
+    lines = []
+    for name, code in (measures or {end: f"{word}(n)" for end, word in ends.items()}).items():
+        lines.append(f"told = {{key: round({code}, 4) for key, n in each.items() if n}}")
+        what = f"{name} of {field}"
+        for end, word in ends.items():
+            lines += [
+                f"end = {word}(told.values(), default=None)",
+                f"print({f'{end} {what}:'!r}, end, {f'for {by}'!r}, "
+                "[key for key, value in told.items() if value == end])",
+            ]
+        if not ends:
+            lines.append(f"print({f'{what} for each {by}:'!r}, told)")
+    return lines
