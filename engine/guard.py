@@ -23,13 +23,16 @@ _PLACEHOLDERS = frozenset(
     ("...", "answer", "the answer", "your answer", "final answer", "answer here", "value")
 )
 _SHORT = 3
+# So many words of a question, and this share of them, are the question; fewer may be its answer.
+_ECHOED, _ECHOED_SHARE = 5, 0.7
 
 
 @dataclass(slots=True)
 class Guard:
     """Looks at each answer of one run before it is taken.
 
-    Each doubt is raised once, and an answer is refused once: what the root insists on is taken.
+    Each doubt is raised once, and an answer is refused once: what the root insists on is taken,
+    but not as a whole answer where it is none at all.
 
     Attributes:
         question: what is asked.
@@ -45,6 +48,7 @@ class Guard:
     _seen: list[str] = field(default_factory=list)
     _doubts: set[str] = field(default_factory=set)
     _refused: set[str] = field(default_factory=set)
+    _none: set[str] = field(default_factory=set)
     _standing: str = ""
     _unchanged: int = 0
 
@@ -72,7 +76,15 @@ class Guard:
             if why is not None and name not in self._doubts:
                 self._doubts.add(name)
                 self._refused.add(draft.content)
+                if name == "placeholder" or (name == "echo" and self._whole(draft)):
+                    self._none.add(draft.content)
                 return f"The answer {_short(draft.content)} was not taken: {why}"
+        return None
+
+    def flaw(self, draft: Draft) -> str | None:
+        """Why an answer that was taken is not a whole one; None where it is."""
+        if draft.content in self._none:
+            return "the root insists on an answer that says nothing"
         return None
 
     def standing(self, draft: Draft) -> str | None:
@@ -113,6 +125,11 @@ class Guard:
         if said and said <= set(_words(self.question)) and typed(code):
             return "it only repeats the question. Give what was asked for."
         return None
+
+    def _whole(self, draft: Draft) -> bool:
+        """Whether it is the question, and not one of the things it names."""
+        said, asked = set(_words(draft.content)), set(_words(self.question))
+        return len(said) >= max(_ECHOED, _ECHOED_SHARE * len(asked))
 
     def _quotes(self, draft: Draft) -> str | None:
         if draft.missing and not draft.quotes:

@@ -85,7 +85,7 @@ class Run:
     limits: dict[str, object]
     _guard: Guard = field(init=False)
     _root: Root = field(init=False)
-    _last_cell: str = field(default="", init=False)
+    _told: set[tuple[str, str]] = field(default_factory=set, init=False)
     _repeats: int = field(default=0, init=False)
     _deaths: int = field(default=0, init=False)
     _death: str = field(default="", init=False)
@@ -131,7 +131,7 @@ class Run:
                 draft = Draft(final.text, ready=True)
                 said = self._guard.doubt(draft, f"done({final.text!r})")
                 if said is None:
-                    return Outcome(draft, None)
+                    return Outcome(draft, self._guard.flaw(draft))
                 shown = _Shown("(no code was run)", said)
                 message = self._after(shown)
                 continue
@@ -146,7 +146,7 @@ class Run:
                 except SandboxError as error:
                     return await self._last_turn(shown, f"no kernel can be had any more: {error}")
                 if finished:
-                    return Outcome(self.desk.draft, None)
+                    return Outcome(self.desk.draft, self._guard.flaw(self.desk.draft))
             message = self._after(shown)
             if self._repeats >= _MOST_REPEATS:
                 return await self._last_turn(shown, "the root ran the same cell again and again")
@@ -200,12 +200,13 @@ class Run:
             notes.append(f"{result.error}.")
         if extra_blocks:
             notes.append("Only the first code block was run; write one block a reply.")
-        repeated = code == self._last_cell
+        told = (code, result.output)
+        repeated = told in self._told
         # A cell of comments does as little as one that comes again.
         self._repeats = self._repeats + 1 if repeated or blank(code) else 0
         if repeated:
             notes.append("This is the same cell as before, so it told nothing new: do another.")
-        self._last_cell = code
+        self._told.add(told)
         output = result.output.strip() or "(nothing was printed)"
         return _Shown(output, " ".join(notes)), finished
 
@@ -235,5 +236,6 @@ class Run:
         try:
             said = await self._root.last_word(UserMessage(self.profile.last, values, output))
         except (TimeoutError, PromptTooLong) as error:
-            return Outcome(Draft(), f"{reason}, and there was no room left to answer ({error})")
+            why = str(error) or "its time was over"
+            return Outcome(Draft(), f"{reason}, and there was no room left to answer ({why})")
         return Outcome(Draft(said), reason)

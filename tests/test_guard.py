@@ -43,6 +43,26 @@ def test_a_doubt_is_raised_once(answer: str, why: str) -> None:
     assert told(made, answer) is None
 
 
+@pytest.mark.parametrize(
+    ("answer", "flawed"),
+    [
+        ("...", True),
+        ("Berlin or Hamburg named more often in the log", True),
+        ("Berlin", False),
+        ("Paris", False),
+    ],
+)
+def test_what_is_no_answer_is_not_a_whole_one_when_it_is_insisted_on(
+    answer: str, flawed: bool
+) -> None:
+    made = guard("nothing of it")
+    draft = Draft(answer, ready=True)
+    assert made.flaw(draft) is None
+    assert told(made, answer) is not None
+    assert told(made, answer) is None
+    assert bool(made.flaw(draft)) is flawed
+
+
 def test_an_example_of_the_instructions_is_no_answer() -> None:
     made = guard(instructions='End with done("Oslo").')
     assert "example of the instructions" in (told(made, "Oslo") or "")

@@ -25,7 +25,8 @@ _PER = re.compile(
 )
 # A number for each label, and not a word on them.
 _EACH = re.compile(
-    r"\b(?:counts?|numbers?|how many|how often)\b.*\beach\b", re.IGNORECASE | re.DOTALL
+    r"\b(?:count|tally) (?:\w+ ){0,2}each\b|\b(?:how many|numbers?|counts?)\b[^.?!]{0,40}\beach\b",
+    re.IGNORECASE,
 )
 _ENDS = {
     "least": re.compile(r"\b(?:least|fewest|rarest|lowest|smallest)\b", re.IGNORECASE),
@@ -77,10 +78,10 @@ class Count:
         lines = [*limits.code(), *labelling.code()]
         lines.append(f"counts = tally(labels, by={by})" if by else "counts = tally(labels)")
         named = labelling.named if len(labelling.named) <= 2 else ()
-        if labelling.judged or named or by:
+        if not by and _EACH.search(scene.question):
+            lines += ["print(counts)", "done(dict(counts))"]
+        elif labelling.judged or named or by:
             lines += _report(named, grouped=bool(by), split=limits.split, time=time)
-            if lines[-1] == "print(counts)" and not by and _EACH.search(scene.question):
-                lines.append("done(dict(counts))")
         else:
             lines += _ranks(scene.question, labelling.field.name)
         return Plan("count", filled, "\n".join(lines))

@@ -1,0 +1,203 @@
+"""Averages, totals and extremes of a field, rows that are meant, and numbers out of text."""
+
+from __future__ import annotations
+
+import csv
+import io
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from planning import planned, scene_of
+
+from outcore.engine.plans.count import Count
+from outcore.engine.plans.gather import Gather
+from outcore.engine.plans.measure import Measure
+from outcore.engine.plans.plan import NoPlan
+from outcore.engine.plans.planner import offered
+from outcore.kernel_sandbox.inside.corpus import open_context
+from outcore.kernel_sandbox.inside.dates import as_date
+from outcore.kernel_sandbox.inside.numbers import as_number
+from outcore.kernel_sandbox.inside.pairing import group
+from outcore.kernel_sandbox.inside.record_list import Records
+from outcore.kernel_sandbox.inside.tally import tally
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from outcore.engine.plans.plan import Maker
+
+CITIES, STATES, URGENCIES = ["Oslo", "Turin", "Porto"], ["open", "closed"], ["low", "urgent"]
+ROWS = [
+    {
+        "id": str(1000 + n),
+        "opened": f"2024-{1 + n % 12:02}-{1 + n % 27:02}",
+        "city": CITIES[n % 3],
+        "state": STATES[n % 2],
+        "priority": URGENCIES[n % 5 == 0],
+        "minutes": str(10 + n * 7 % 90),
+        "text": f"The lamp that I bought went out again after {n} days, and nobody answers me.",
+    }
+    for n in range(60)
+]
+
+
+def table() -> str:
+    file = io.StringIO()
+    writer = csv.DictWriter(file, [*ROWS[0]])
+    writer.writeheader()
+    writer.writerows(ROWS)
+    return file.getvalue()
+
+
+def ran(folder: Path, maker: Maker, question: str, filled: dict[str, Any]) -> tuple[str, Any]:
+    """What the program of a question's plan prints, and the answer it gives."""
+    scene = scene_of(folder, question, table())
+    program = maker.plan(scene, filled).program
+    printed: list[str] = []
+    given: list[Any] = []
+    names: dict[str, Any] = {
+        "records": Records(open_context(scene.corpus.folder), scene.layout),
+        "as_date": as_date,
+        "as_number": as_number,
+        "group": group,
+        "tally": tally,
+        "done": given.append,
+        "print": lambda *some: printed.append(" ".join(map(str, some))),
+    }
+    exec(program, names)
+    return "\n".join(printed), given[0] if given else None
+
+
+MINUTES = [int(row["minutes"]) for row in ROWS]
+
+
+def of(city: str) -> list[int]:
+    return [int(row["minutes"]) for row in ROWS if row["city"] == city]
+
+
+MEASURED = [
+    ("What is the average of minutes?", round(sum(MINUTES) / 60, 4)),
+    ("How many minutes were spent in total?", sum(MINUTES)),
+    ("What is the mean of minutes of those in Oslo?", round(sum(of("Oslo")) / 20, 4)),
+    ("What is the highest number of minutes?", max(MINUTES)),
+    ("What are the lowest minutes of a ticket?", min(MINUTES)),
+    (
+        "Which city has the highest average of minutes?",
+        round(max(sum(of(city)) / 20 for city in CITIES), 4),
+    ),
+]
+
+
+@pytest.mark.parametrize(("question", "value"), MEASURED)
+def test_numbers_are_worked_out(tmp_path: Path, question: str, value: float) -> None:
+    assert offered(scene_of(tmp_path / "offered", question, table())) == ("measure",)
+    said, _ = ran(tmp_path, Measure(), question, {})
+    assert any(as_number(word) == value for word in said.split()), said
+
+
+def test_groups_are_told_with_their_numbers(tmp_path: Path) -> None:
+    said, _ = ran(tmp_path, Measure(), "What is the total of minutes in each city?", {})
+    for city in CITIES:
+        assert f"'{city}': {sum(of(city)):.1f}" in said or f"'{city}': {sum(of(city))}" in said
+
+
+@pytest.mark.parametrize(
+    "question", ["What is the average of hours?", "What are the minutes of ticket 1004?"]
+)
+def test_what_has_no_number_is_not_measured(tmp_path: Path, question: str) -> None:
+    assert "measure" not in offered(scene_of(tmp_path / "a", question, table()))
+    if "hours" in question:
+        with pytest.raises(NoPlan):
+            ran(tmp_path, Measure(), question, {})
+
+
+LATE = [row for row in ROWS if row["opened"] > "2024-10-01"]
+URGENT = [row for row in ROWS if row["priority"] == "urgent" and row["state"] == "open"]
+
+
+@pytest.mark.parametrize(
+    ("question", "filled", "count"),
+    [
+        ("How many urgent tickets are open?", {"labels": ["urgent", "open"]}, len(URGENT)),
+        ("How many urgent tickets are open?", {"values": ["urgent", "open"]}, len(URGENT)),
+        ("How many were opened after 1 October 2024?", {}, len(LATE)),
+        ("How many rows were opened after 1 October 2024?", {"labels": ["rows"]}, len(LATE)),
+    ],
+)
+def test_rows_that_are_meant_are_counted(
+    tmp_path: Path, question: str, filled: dict[str, Any], count: int
+) -> None:
+    assert offered(scene_of(tmp_path / "offered", question, table())) == ("count",)
+    said, _ = ran(tmp_path, Count(), question, filled)
+    assert said.split()[0] == str(count), said
+
+
+def test_who_has_the_most_is_counted(tmp_path: Path) -> None:
+    question = "Which city has the most urgent tickets?"
+    assert offered(scene_of(tmp_path / "offered", question, table())) == ("count",)
+    said, _ = ran(tmp_path, Count(), question, {"values": ["urgent"], "per": "city"})
+    assert all(city in said for city in CITIES), said
+
+
+def test_a_list_has_the_rows_that_are_meant_and_all_of_them(tmp_path: Path) -> None:
+    question = "List all urgent tickets that are open."
+    assert offered(scene_of(tmp_path / "offered", question, table())) == ("gather",)
+    said, given = ran(tmp_path, Gather(), question, {})
+    assert said == f"{len(URGENT)} records"
+    assert [line.split(",")[0] for line in given] == [row["id"] for row in URGENT]
+
+
+PROSE = "Anna met Bert at the harbour.\n\nThey went home late.\n"
+
+
+@pytest.mark.parametrize(
+    ("question", "kinds"),
+    [
+        ("List all the persons named.", ("gather",)),
+        ("List the three rules.", ("find", "gather")),
+        ("Name the captain.", ("find",)),
+    ],
+)
+def test_lists_of_a_text_are_gathered(
+    tmp_path: Path, question: str, kinds: tuple[str, ...]
+) -> None:
+    assert offered(scene_of(tmp_path, question, PROSE)) == kinds
+
+
+async def test_counts_of_each_label_are_the_answer(tmp_path: Path) -> None:
+    question = "Classify each text as praise or complaint, and count each."
+    text = "".join(f"id: {n} || text: {'well' if n % 3 else 'bad'} done {n}\n" for n in range(12))
+    filled = {"labels": ["praise", "complaint"], "values": [], "per": "none"}
+    run = await planned(tmp_path, question, text, "count", filled, sub=lambda request: "praise")
+    assert run.completion.complete
+    assert "12" in run.completion.answer
+
+
+@pytest.mark.parametrize(
+    ("value", "number"),
+    [
+        ("1,234.50 EUR", 1234.5),
+        ("1.234,50", 1234.5),
+        ("1 234,5", 1234.5),
+        ("1\u202f234\u202f567", 1234567.0),
+        ("$12", 12.0),
+        ("-7%", -7.0),
+        ("\u22123.5 C", -3.5),
+        ("3,5 km", 3.5),
+        ("12,345", 12345.0),
+        (".5", 0.5),
+        ("1e3", 1000.0),
+        (7, 7.0),
+        (2.5, 2.5),
+        (True, None),
+        (None, None),
+        ("none", None),
+        ("", None),
+        (float("nan"), None),
+        (10**400, None),
+        ("9" * 500, 9.99e199),
+    ],
+)
+def test_numbers_out_of_text(value: Any, number: float | None) -> None:
+    found = as_number(value)
+    assert found == number or (number is not None and found == pytest.approx(number, rel=0.01))
