@@ -578,6 +578,20 @@ async def test_a_root_that_repeats_itself_is_sampled_then_ended(tmp_path: Path) 
     assert "This is the same cell as before" in said(asked.root.asked[-1])
 
 
+async def test_a_root_that_goes_round_in_a_circle_is_ended(tmp_path: Path) -> None:
+    one, other = cell("print('the one')"), cell("print('the other')")
+    asked = await ask(tmp_path, *[one, other] * 9, "Nothing of it.")
+    assert asked.completion.reason == "the root ran the same cell again and again"
+    assert (asked.completion.complete, asked.completion.turns) == (False, 5)
+
+
+async def test_the_same_cell_may_print_something_new(tmp_path: Path) -> None:
+    more = cell("n = globals().get('n', 0) + 1\nprint(n)")
+    other = cell("print('so far', n)")
+    asked = await ask(tmp_path, *[more, other] * 4, cell("done(n)"))
+    assert asked.completion.answer == "4", asked.events
+
+
 async def test_a_root_that_repeats_itself_may_find_another_way(tmp_path: Path) -> None:
     same = cell("print('the same')")
     asked = await ask(tmp_path, same, same, cell("print(search('Vardo'))"), cell("done('Ingrid')"))
