@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -31,6 +32,7 @@ ROWS = [
     {
         "id": str(1000 + n),
         "opened": f"2024-{1 + n % 12:02}-{1 + n % 27:02}",
+        "customer": f"C{100 + n * n % 23}",
         "city": CITIES[n % 3],
         "state": STATES[n % 2],
         "priority": URGENCIES[n % 5 == 0],
@@ -137,6 +139,16 @@ def test_who_has_the_most_is_counted(tmp_path: Path) -> None:
     assert offered(scene_of(tmp_path / "offered", question, table())) == ("count",)
     said, _ = ran(tmp_path, Count(), question, {"values": ["urgent"], "per": "city"})
     assert all(city in said for city in CITIES), said
+
+
+def test_keys_are_counted_too(tmp_path: Path) -> None:
+    question = "Which customer has the most tickets?"
+    assert offered(scene_of(tmp_path / "offered", question, table())) == ("count",)
+    said, _ = ran(tmp_path, Count(), question, {"per": "customer"})
+    counts = Counter(row["customer"] for row in ROWS)
+    best = [name for name, count in counts.items() if count == max(counts.values())]
+    assert all(name in said for name in best), said
+    assert str(max(counts.values())) in said
 
 
 def test_a_list_has_the_rows_that_are_meant_and_all_of_them(tmp_path: Path) -> None:

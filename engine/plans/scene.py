@@ -34,6 +34,8 @@ _FIELDS = 500
 _CHOICES = 60
 _NAME_CHARS = 200
 _FEW = 20
+# Characters of a name or a key, at most.
+_KEY = 40
 _RECORDS = frozenset({"record", "row", "line", "entry", "entries", "item"})
 
 
@@ -128,11 +130,12 @@ class Scene:
 
     @cached_property
     def countables(self) -> tuple[Field, ...]:
-        """The fields that the question names whose values can be counted."""
+        """The fields that the question names whose values can be counted, short texts included."""
         return tuple(
             field
             for field in self.fields
-            if field.type not in ("text", "date") and mentions(self.question, field.name)
+            if (field.type in ("label", "number") or self._is_key(field))
+            and mentions(self.question, field.name)
         )
 
     @cached_property
@@ -187,6 +190,10 @@ class Scene:
             if told:
                 return told[0]
         return ""
+
+    def _is_key(self, field: Field) -> bool:
+        """Whether a text is a name or a key, and not what has to be read of a record."""
+        return field.type == "text" and field != self.text_field and len(field.sample) <= _KEY
 
     def _line(self, document: str | int, offset: int) -> str:
         first = max(0, offset - _LINE)
