@@ -25,7 +25,7 @@ demo: setup
 
 # Most tests wait most of the time, and can do so side by side; the others want the machine alone.
 test: setup
-	$(BIN)/python -P -m pytest -m "not alone" --numprocesses 3
+	$(BIN)/python -P -m pytest -m "not alone" --numprocesses 3 --dist loadgroup
 	$(BIN)/python -P -m pytest -m alone
 
 lint: setup

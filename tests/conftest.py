@@ -16,21 +16,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _HOME = os.environ.get("OUTCORE_HOME")
-# What these see depends on what else the machine has to do, or they take all of it.
+# What these see depends on what else the machine has to do.
 _ALONE = frozenset(
-    {
-        "test_attacks",
-        "test_deadlines",
-        "test_faults_engine",
-        "test_faults_host",
-        "test_faults_kernel",
-        "test_landlock",
-        "test_loops",
-        "test_pool",
-        "test_soak",
-        "test_speculation",
-        "test_watchdog",
-    }
+    {"test_deadlines", "test_landlock", "test_loops", "test_pool", "test_speculation"}
 )
 # How long an example takes says more of the machine than of the code.
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -46,6 +34,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "model" in item.keywords or item.path.stem in _ALONE:
             item.add_marker("alone")
+        elif item.path.stem == "test_attacks":
+            # One after another: what is left of the machine is measured.
+            item.add_marker(pytest.mark.xdist_group("attacks"))
 
 
 @pytest.fixture(autouse=True)

@@ -19,6 +19,7 @@ from collections import deque
 from concurrent.futures import Future, InvalidStateError
 from typing import TYPE_CHECKING, Any
 
+from .condition import Condition, new_future
 from .door import Door
 from .errors import SubcallError, revive
 from .frames import HEADER, encode, extended
@@ -130,7 +131,7 @@ class _Link:
         self._out: deque[bytes] = deque()
         self._queued = 0
         self._writing = False
-        self._changed = threading.Condition()
+        self._changed = Condition()
         self._socket = connected
         self._socket.setblocking(False)
         self._bell, self._listener = socket.socketpair()
@@ -148,7 +149,7 @@ class _Link:
                 frame = encode({**call, "params": params}, self._cap)
         except (TypeError, ValueError, RecursionError) as error:
             raise SubcallError(f"{op}: {error}") from None
-        future: Future[Any] = Future()
+        future: Future[Any] = new_future()
         self._pending[number] = future
         future.add_done_callback(lambda done: self._drop(number) if done.cancelled() else None)
         self._send(frame)
