@@ -208,22 +208,28 @@ def remove(path: Path) -> None:
 
 
 def _empty(top: int) -> None:
-    """Empty a folder: what a folder in it holds is moved up into it, level by level."""
+    """Empty a folder: what a folder in it holds is moved up into it, level by level.
+
+    Another process may be about the same, as a host is when it ends: what has gone is fine.
+    """
     numbers = itertools.count()
+    gone = contextlib.suppress(FileNotFoundError)
     while folders := _files_gone(top):
         for name in folders:
             with contextlib.suppress(OSError):
                 os.chmod(name, 0o700, dir_fd=top)
-            inside = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=top)
-            try:
-                for each in _files_gone(inside):
-                    with contextlib.suppress(OSError):
-                        os.chmod(each, 0o700, dir_fd=inside)
-                    new = f"{_MARK}-{os.getpid()}-{time.monotonic_ns()}-{next(numbers)}"
-                    os.rename(each, new, src_dir_fd=inside, dst_dir_fd=top)
-            finally:
-                os.close(inside)
-            os.rmdir(name, dir_fd=top)
+            with gone:
+                inside = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=top)
+                try:
+                    for each in _files_gone(inside):
+                        with contextlib.suppress(OSError):
+                            os.chmod(each, 0o700, dir_fd=inside)
+                        new = f"{_MARK}-{os.getpid()}-{time.monotonic_ns()}-{next(numbers)}"
+                        with gone:
+                            os.rename(each, new, src_dir_fd=inside, dst_dir_fd=top)
+                finally:
+                    os.close(inside)
+                os.rmdir(name, dir_fd=top)
 
 
 def _files_gone(folder: int) -> list[str]:
@@ -232,7 +238,8 @@ def _files_gone(folder: int) -> list[str]:
         found = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries]
     for name, is_folder in found:
         if not is_folder:
-            os.unlink(name, dir_fd=folder)
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(name, dir_fd=folder)
     return [name for name, is_folder in found if is_folder]
 
 

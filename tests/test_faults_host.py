@@ -275,6 +275,18 @@ def test_a_signal_ends_it_in_good_order(tmp_path: Path, place: str, number: sign
     stopped(rig, command, number)
 
 
+def test_two_who_remove_the_same_leave_nothing(tmp_path: Path) -> None:
+    """The host and its reaper, say, where a signal ends the host in the middle of it."""
+    for number in range(30):
+        folder = tmp_path / str(number)
+        for name in range(40):
+            (folder / f"d{name}" / "e").mkdir(parents=True)
+            (folder / f"d{name}" / "e" / "f").write_text("x")
+        with ThreadPoolExecutor(4) as threads:
+            list(threads.map(remove, [folder] * 4))
+        assert not folder.exists()
+
+
 def test_a_signal_while_a_huge_context_is_read(tmp_path: Path) -> None:
     rig = Rig.make(tmp_path / "rig")
     with (rig.folder / "context.txt").open("wb") as file:
