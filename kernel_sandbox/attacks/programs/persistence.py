@@ -47,6 +47,8 @@ def child_left(aim: Aim) -> str:
 @attack(fresh=True)
 def daemon_left(aim: Aim) -> str:
     """A daemon outlives the kernel: a session of its own, deaf to signals, disowned."""
+    # The attack ends once the daemon is there, or those that were to start it have gone.
+    told, tell = os.pipe()
     if os.fork() == 0:
         os.setsid()
         prctl(_PR_SET_PDEATHSIG, 0)
@@ -55,8 +57,12 @@ def daemon_left(aim: Aim) -> str:
         if os.fork() == 0:
             os.setpgid(0, 0)
             _started(aim, start_new_session=True)
+            os.write(tell, b"1")
             time.sleep(1)
         os._exit(0)
+    os.close(tell)
+    os.read(told, 1)
+    os.close(told)
     raise Stopped("the host looks what is left")
 
 
