@@ -283,7 +283,8 @@ def watched(
 
 
 def test_it_kills_by_itself_and_says_why() -> None:
-    with program(FAMILY) as started, watched(started, SMALL) as (dog, told):
+    code = f"import os\nos.setsid()\n{FAMILY}"
+    with program(code) as started, watched(started, SMALL, started.pid) as (dog, told):
         gone = (ctypes.c_int * 2)(os.pidfd_open(started.pid), select.POLLIN)
         # While this waits no other thread of the host can run: PyDLL keeps the interpreter.
         assert ctypes.PyDLL(None).poll(gone, 1, 60_000) == 1
