@@ -33,7 +33,8 @@ class Completion:
 
     Attributes:
         answer: the answer; empty where none was found.
-        complete: whether the root gave it of its own accord, not because its budget ended.
+        complete: whether the root gave it of its own accord, not because its budget ended, and it
+            is neither a placeholder nor the question.
         citations: where it stands in the context.
         usage: per role (`root`, `sub`), what its model was used for, by child runs too; each
             child's own use is in the trajectory.

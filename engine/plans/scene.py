@@ -154,13 +154,20 @@ class Scene:
 
     def field_with(self, value: str) -> Field | None:
         """The field that has `value` as its value in some record, or None."""
+        # A value that stands nowhere costs a pass over the context, and several plans may ask.
+        if value not in self._asked_for:
+            self._asked_for[value] = self.label_with(value) or self._field_read(value)
+        return self._asked_for[value]
+
+    @cached_property
+    def _asked_for(self) -> dict[str, Field | None]:
+        return {}
+
+    def _field_read(self, value: str) -> Field | None:
         if self.layout.shape is None:
             return None
         parse = parser(self.layout.shape)
         wanted = value.strip().casefold()
-        for field in self.fields:
-            if any(one.casefold() == wanted for one in field.values):
-                return field
         for place in self.corpus.find_all(value.strip(), _PLACES):
             found = parse(self._line(place.document, place.offset))
             for name, held in (found or {}).items():
