@@ -70,10 +70,13 @@ class Broker:
             if self._uid != os.geteuid():
                 os.chown(self._path, self._uid, -1)
             listener.listen(self._limits.connections)
-            self._server = await asyncio.start_unix_server(self._accept, sock=listener)
+            self._server = await asyncio.start_unix_server(
+                self._accept, sock=listener, start_serving=False
+            )
         except BaseException:
             listener.close()
             raise
+        await self._server.start_serving()
 
     async def close(self) -> None:
         """Stop listening, drop all connections and cancel the calls they have made."""
@@ -86,41 +89,49 @@ class Broker:
         self._log.close()
         self._path.unlink(missing_ok=True)
 
-    async def _accept(
+    def _accept(
         self,
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
         handed: asyncio.Event | None = None,
     ) -> None:
-        """Serve one connection.
+        """Serve one connection, in a task that ends it even if it is cancelled before it begins.
 
         Args:
             reader, writer: its ends.
             handed: for one that was made here and handed in; is set once it is known what it is.
         """
-        task = asyncio.current_task()
-        assert task is not None
+        task = asyncio.create_task(self._serve(reader, writer, handed))
         self._connections.add(task)
-        try:
-            hello = await self._admit(reader, writer, handed=handed is not None)
-            if handed is not None:
-                handed.set()
-            if hello is None:
-                self.refused += 1
-            elif hello.get("door") is True:
-                await self._hand_in(reader, writer)
-            else:
-                connection = Connection(
-                    reader, writer, self._handler, self._limits, self._room, self._log
-                )
-                await connection.serve()
-        except asyncio.CancelledError:
-            return  # the broker closes; asyncio's streams would report a cancelled callback
-        finally:
-            if handed is not None:
-                handed.set()
+
+        def ended(task: asyncio.Task[None]) -> None:
             self._connections.discard(task)
             writer.transport.abort()
+            if handed is not None:
+                handed.set()
+            if not task.cancelled() and (error := task.exception()) is not None:
+                self._log.warning("bridge: a connection failed: %r", error)
+
+        task.add_done_callback(ended)
+
+    async def _serve(
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        handed: asyncio.Event | None,
+    ) -> None:
+        hello = await self._admit(reader, writer, handed=handed is not None)
+        if handed is not None:
+            handed.set()
+        if hello is None:
+            self.refused += 1
+        elif hello.get("door") is True:
+            await self._hand_in(reader, writer)
+        else:
+            connection = Connection(
+                reader, writer, self._handler, self._limits, self._room, self._log
+            )
+            await connection.serve()
 
     async def _hand_in(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Hand a new connection in for each byte that comes, one after the other.
@@ -140,13 +151,8 @@ class Broker:
                         raise
                 handed = asyncio.Event()
                 streams = await asyncio.open_unix_connection(sock=ours)
-                self._connections.add(asyncio.create_task(self._accept(*streams, handed)))
-                try:
-                    await handed.wait()
-                except asyncio.CancelledError:
-                    # Its task may be cancelled too before it has begun, and then ends nothing.
-                    streams[1].transport.abort()
-                    raise
+                self._accept(*streams, handed)
+                await handed.wait()
 
     async def _admit(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, handed: bool

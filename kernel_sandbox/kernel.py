@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from outcore.errors import SandboxError
 from outcore.kernel_sandbox import tiers
+from outcore.kernel_sandbox.ending import to_the_end
 from outcore.kernel_sandbox.interpreter import Interpreter
 from outcore.kernel_sandbox.kept import Kept
 from outcore.kernel_sandbox.limits import Limits
@@ -203,11 +204,18 @@ class Kernel:
         self._line.closed = True
         if self._ending is None or self._ending.cancelled():
             self._ending = asyncio.create_task(self._end(), name="ending: kernel")
-        await asyncio.shield(self._ending)
+        try:
+            await asyncio.shield(self._ending)
+        except asyncio.CancelledError:
+            if self._ending.cancelling():
+                # The loop ends, and may have cancelled it before it had begun.
+                await asyncio.wait([self._ending])
+                await self._end()
+            raise
 
     async def _end(self) -> None:
         try:
-            await self._line.end()
+            await to_the_end(self._line.end)
         finally:
             self._session.remove()
 

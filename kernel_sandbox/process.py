@@ -19,6 +19,7 @@ from outcore.errors import SandboxError, SandboxUnavailable
 from outcore.kernel_sandbox import bwrap, identity
 from outcore.kernel_sandbox.broker import Broker
 from outcore.kernel_sandbox.channel import Channel
+from outcore.kernel_sandbox.ending import to_the_end
 from outcore.kernel_sandbox.fixes import explain
 from outcore.kernel_sandbox.guard import Guard
 from outcore.kernel_sandbox.launch import Launch, program
@@ -230,7 +231,10 @@ class KernelProcess:
         return SandboxError(f"the kernel died at its start ({how}). It said: {last}")
 
     async def close(self) -> None:
-        """End it; no process, socket or connection of it is left."""
+        """End it; no process, socket or connection of it is left, not even where the loop ends."""
+        await to_the_end(self._end)
+
+    async def _end(self) -> None:
         if self._guard is not None:
             await asyncio.to_thread(self._guard.stop)
         if self._manager.provisioner.child is not None:

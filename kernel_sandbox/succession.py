@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable, Coroutine
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from outcore.errors import SandboxError
+from outcore.kernel_sandbox.ending import to_the_end
 from outcore.kernel_sandbox.inside.keeping import RESTORE
 from outcore.kernel_sandbox.process import KernelProcess, Setting
 from outcore.reaper import remove
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
-
     from outcore.kernel_sandbox.kept import Kept
     from outcore.kernel_sandbox.session import Session
 
 _LOG = logging.getLogger(__name__)
+_Work = Callable[[], Coroutine[Any, Any, None]]
 
 
 class Succession:
@@ -39,7 +41,7 @@ class Succession:
         self._session = session
         self._kept = kept
         self._part = 0
-        self._clearing: set[asyncio.Task[None]] = set()
+        self._clearing: dict[asyncio.Task[None], _Work] = {}
 
     async def fit(self) -> KernelProcess:
         """One that can run a cell, started where there is none; it may have died since.
@@ -75,20 +77,28 @@ class Succession:
         self.stale = True
         old, self.process = self.process, None
         if old is not None:
-            await self._clear(old.close())
+            await self._clear(old.close)
             remove(self._session.folder / str(self._part))
 
     async def end(self) -> None:
-        """End the process of now, and wait for what cancelled callers have left in the middle."""
+        """End the process of now, and what cancelled callers have left in the middle."""
         await self.discard()
-        if self._clearing:
-            await asyncio.wait(tuple(self._clearing))
+        for task, work in tuple(self._clearing.items()):
+            await asyncio.wait([task])
+            if task.cancelled():
+                # The loop ends, and may have cancelled it before it had begun.
+                await work()
 
-    def _clear(self, work: Coroutine[Any, Any, None]) -> asyncio.Future[None]:
+    def _clear(self, work: _Work) -> asyncio.Future[None]:
         """Have `work` done to its end, whatever becomes of those who wait for it."""
-        task = asyncio.create_task(work, name="ending: process")
-        self._clearing.add(task)
-        task.add_done_callback(self._clearing.discard)
+        task = asyncio.create_task(work(), name="ending: process")
+        self._clearing[task] = work
+
+        def done(task: asyncio.Task[None]) -> None:
+            if not task.cancelled():
+                del self._clearing[task]
+
+        task.add_done_callback(done)
         return asyncio.shield(task)
 
     async def _started(self) -> KernelProcess:
@@ -119,11 +129,14 @@ class Succession:
         except asyncio.CancelledError:
             start.cancel()
             # Whoever cancels this does not wait for it; `end` does.
-            self._clear(_given_up(start, process))
+            self._clear(partial(_given_up, start, process))
             raise
 
 
 async def _given_up(start: asyncio.Task[None], process: KernelProcess) -> None:
-    await asyncio.wait([start])
-    if not start.cancelled() and start.exception() is None:
-        await process.close()
+    async def work() -> None:
+        await asyncio.wait([start])
+        if not start.cancelled() and start.exception() is None:
+            await process.close()
+
+    await to_the_end(work)

@@ -212,7 +212,7 @@ async def test_no_more_children_have_kernels_than_may(tmp_path: Path) -> None:
         top=cell("done(str(len(rlm_query_batched('ONE', list('abcde')))))"),
         ONE=cell("done(llm_query(context))"),
     )
-    sub = Meeting(["fine"], seconds=0.3)
+    sub = Meeting(["fine"], together=2, seconds=0.3)
     async with tree(tmp_path, root, sub=sub, kernels=2) as run:
         assert (await run.answer()).answer == "5"
         assert sub.peak == 2
