@@ -110,7 +110,7 @@ class Broker:
             if handed is not None:
                 handed.set()
             if not task.cancelled() and (error := task.exception()) is not None:
-                self._log.warning("bridge: a connection failed: %r", error)
+                self._log.warning("bridge: a connection failed: %s", repr(error))
 
         task.add_done_callback(ended)
 

@@ -26,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     0; 1 failed; 2 usage; 3 incomplete answer. Stopped by a signal, the process ends here with
     128 and its number.
     """
-    args = _parser().parse_args(arguments)
+    args = _parsed(arguments)
     signals = Signals()
     try:
         signals.watch()
@@ -62,7 +62,8 @@ def _run(args: argparse.Namespace) -> int:
     return code
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """The command line; where it is wrong, the usage of the command that was meant is shown."""
     from outcore.models import commands as models
 
     parser = argparse.ArgumentParser(
@@ -76,7 +77,10 @@ def _parser() -> argparse.ArgumentParser:
     models.add_parser(commands)
     memo.add_parser(commands)
     doctor.add_parser(commands)
-    return parser
+    args, unknown = parser.parse_known_args(arguments)
+    if unknown:
+        commands.choices[args.command].error(f"unrecognized arguments: {' '.join(unknown)}")
+    return args
 
 
 if __name__ == "__main__":

@@ -118,6 +118,16 @@ def test_usage_is_exit_code_two() -> None:
     assert outcore("sing").returncode == 2
 
 
+def test_a_mistyped_option_shows_the_usage_of_its_command(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        cli.main(["ask", "Who?", "text.txt", "--profil", "small", "--secnds", "3"])
+    told = capsys.readouterr().err
+    assert told.startswith("usage: outcore ask ")
+    assert "unrecognized arguments: --secnds 3" in told
+
+
 def test_doctor_tells_every_part(capsys: pytest.CaptureFixture[str]) -> None:
     code = cli.main(["doctor"])
     told = capsys.readouterr().out
