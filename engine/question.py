@@ -19,6 +19,7 @@ from outcore.engine.direct import Direct
 from outcore.engine.endings import end
 from outcore.engine.form import Form
 from outcore.engine.layout import layout_of
+from outcore.engine.plans.planner import counted
 from outcore.engine.plans.scene import Scene
 from outcore.engine.plans.wording import listings
 from outcore.engine.profile import Profile
@@ -170,7 +171,7 @@ class Question:
         direct = Direct(self.served.root, self.batchers.root, self.spending, self.trajectory)
         most = self._profile().direct_tokens
         prompt = await direct.prompt(self.text, self.corpus, self.settings.direct, most)
-        if prompt is None:
+        if prompt is None or await self._counted():
             so_far.outcome = await self._with_kernel(so_far)
         else:
             self.phase("reading")
@@ -178,6 +179,14 @@ class Question:
             priority = Priority.SUB_CALL if self.level else Priority.ROOT
             so_far.outcome = await direct.answer(prompt, priority)
         return so_far.outcome
+
+    async def _counted(self) -> bool:
+        """Whether a short context is better counted by a program than by a weak root's eye."""
+        if self.settings.direct != "auto" or not self._plans():
+            return False
+        layout = await asyncio.to_thread(layout_of, self.corpus)
+        scene = Scene(self.text, "", self.corpus, layout)
+        return await asyncio.to_thread(counted, scene)
 
     async def _cited(self, draft: Draft, shown: list[Passage]) -> tuple[Citation, ...]:
         """Where the answer stands; nowhere, if a huge context can't be looked through in time."""
@@ -205,7 +214,6 @@ class Question:
             chars_per_token = await self._chars_per_token()
             layout = await asyncio.to_thread(layout_of, self.corpus)
             told = card(self.corpus, layout, int(self.corpus.chars / chars_per_token))
-            mode = self.settings.root_mode
             window = min(sub.window, judge.window)
             slice_tokens = min(_SLICE_MOST, int(window * _SLICE_SHARE) - profile.sub_tokens)
             desk = Desk(self.corpus, index, sub, sub_calls, children)
@@ -225,7 +233,7 @@ class Question:
                     context_type=_TYPES[self.corpus.kind],
                     root=self.batchers.root,
                     profile=profile,
-                    plans=(profile.mode if mode == "auto" else mode) == "plan",
+                    plans=self._plans(),
                     kernel=kernel,
                     desk=desk,
                     spending=self.spending,
@@ -266,6 +274,10 @@ class Question:
 
     def _profile(self) -> Profile:
         return Profile.load(self.settings.profile or self.served.profile)
+
+    def _plans(self) -> bool:
+        mode = self.settings.root_mode
+        return (self._profile().mode if mode == "auto" else mode) == "plan"
 
     async def _chars_per_token(self) -> float:
         """Measured with the sub-LM's tokenizer on pieces spread over the context."""

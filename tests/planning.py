@@ -72,7 +72,7 @@ async def planned(
 
     root = ScriptedEngine([plans])
     below = ScriptedEngine([sub], name="below")
-    chosen = Settings(direct="never", profile="small", **settings)
+    chosen = Settings(**({"direct": "never", "profile": "small"} | settings))
     trajectory = Trajectory(folder / "run")
     served = Served(root, below, "small")
     asked = Question(

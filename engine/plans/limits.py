@@ -13,6 +13,7 @@ from outcore.kernel_sandbox.inside.dates import MONTHS, dates_in
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from outcore.engine.plans.bounds import Bound
     from outcore.engine.plans.scene import Scene
     from outcore.kernel_sandbox.inside.layout import Field
 
@@ -70,7 +71,7 @@ class Limits:
     Attributes:
         tests: Python expressions over a record `r`, all of which must hold; `d` is its date.
         split: the date, in ISO form, before and after which to compare; None without one.
-        fields: names of the fields of which values were named.
+        fields: names of the fields of which values or bounds were named.
     """
 
     tests: tuple[str, ...] = ()
@@ -88,9 +89,16 @@ class Limits:
         """
         spans = _spans(scene)
         tests, split = _times(scene, spans) if scene.date_field is not None else ([], None)
+        tests += (bound.code(field.name) for bound, field in scene.bounded)
+        taken: list[_Span | Bound] = [*spans, *scene.bounds]
         held: dict[str, list[str]] = {}
-        for value in (*_keys(scene.question, spans), *_values(scene), *guessed):
-            if value in scene.labels or not mentions(scene.question, value):
+        for value in (*_keys(scene.question, taken), *_values(scene), *guessed):
+            places = mentions(scene.question, value)
+            # A number that bounds a field is not one of its values.
+            free = [
+                at for at in places if all(not one.start <= at < one.end for one in scene.bounds)
+            ]
+            if value in scene.labels or not free:
                 continue
             field = scene.field_with(value)
             if field is None or field is apart or field.type in ("text", "date"):
@@ -98,7 +106,8 @@ class Limits:
             if value not in held.setdefault(field.name, []):
                 held[field.name].append(value)
         tests += (_among(name, values) for name, values in held.items())
-        return cls(tuple(tests), split, tuple(held))
+        fields = dict.fromkeys((*held, *(field.name for _, field in scene.bounded)))
+        return cls(tuple(tests), split, tuple(fields))
 
     def code(self) -> list[str]:
         """The line that makes `rows`."""
@@ -181,8 +190,16 @@ def _before(question: str, match: re.Match[str]) -> str:
     return question[max(0, match.start() - NEAR) : match.start()]
 
 
-def _keys(question: str, spans: list[_Span]) -> list[str]:
-    """Words with digits, outside of dates: numbers and keys that a record may have."""
+def _stands(scene: Scene, value: str) -> bool:
+    """Whether the question names a value, and not only as a number that bounds a field."""
+    return any(
+        all(not one.start <= at < one.end for one in scene.bounds)
+        for at in mentions(scene.question, value)
+    )
+
+
+def _keys(question: str, spans: list[_Span | Bound]) -> list[str]:
+    """Words with digits, outside of dates and bounds: numbers and keys that a record may have."""
     return [
         match[0]
         for match in _KEY.finditer(question)

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
     from outcore.engine.plans.scene import Scene
 
-Kind = Literal["find", "count", "measure", "pairs", "gather", "summarize"]
+Kind = Literal["find", "count", "measure", "pairs", "gather", "summarize", "extent"]
 
 
 class Maker(Protocol):

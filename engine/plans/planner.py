@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from outcore.engine.labels import ballot
 from outcore.engine.plans.count import Count
+from outcore.engine.plans.extent import Extent, program
 from outcore.engine.plans.find import Find
 from outcore.engine.plans.gather import Gather, Summarize
 from outcore.engine.plans.limits import Limits
@@ -31,7 +32,8 @@ if TYPE_CHECKING:
     from outcore.models.engine import Engine, Generation
 
 _MAKERS: dict[Kind, Maker] = {
-    maker.kind: maker for maker in (Find(), Count(), Measure(), Pairs(), Gather(), Summarize())
+    maker.kind: maker
+    for maker in (Find(), Count(), Measure(), Pairs(), Gather(), Summarize(), Extent())
 }
 _TOKENS = 250
 # A longer question holds a text of its own, and the words of that tell no plan.
@@ -150,6 +152,8 @@ def offered(scene: Scene) -> tuple[Kind, ...]:
     if len(scene.question) > _LONGEST:
         return ("find",)
     records = bool(scene.fields)
+    if program(scene):
+        return ("extent",)
     if measured(scene) is not None and not says(_PAIRS):
         return ("measure",)
     if scene.countable and says(_COUNTS) and not says(_PAIRS):
@@ -166,6 +170,14 @@ def offered(scene: Scene) -> tuple[Kind, ...]:
         "summarize": says(_WHOLE),
     }
     return tuple(kind for kind, there in possible.items() if there)
+
+
+def counted(scene: Scene) -> bool:
+    """Whether a program over the records, or the text as it stands, can do what is asked."""
+    kinds = offered(scene)
+    return kinds in (("extent",), ("measure",), ("count",)) or (
+        kinds == ("gather",) and bool(scene.fields)
+    )
 
 
 def _listed(scene: Scene) -> bool:

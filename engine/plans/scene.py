@@ -9,7 +9,9 @@ from itertools import islice
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 
+from outcore.engine.plans.bounds import Bound, bounded, bounds
 from outcore.engine.plans.wording import listings, mentions
+from outcore.kernel_sandbox.inside.dates import dates_in
 from outcore.kernel_sandbox.inside.shapes import parser
 
 if TYPE_CHECKING:
@@ -131,12 +133,32 @@ class Scene:
     @cached_property
     def countables(self) -> tuple[Field, ...]:
         """The fields that the question names whose values can be counted, short texts included."""
+        bounding = [field for _, field in self.bounded]
         return tuple(
             field
             for field in self.fields
             if (field.type in ("label", "number") or self._is_key(field))
-            and mentions(self.question, field.name)
+            and len(mentions(self.question, field.name)) > bounding.count(field)
         )
+
+    @cached_property
+    def bounds(self) -> tuple[Bound, ...]:
+        """The numbers that the question bounds something by; none that belong to a date."""
+        dates = [(start, end) for start, end, _ in dates_in(self.question)]
+        return tuple(
+            one
+            for one in bounds(self.question)
+            if all(one.end <= start or end <= one.start for start, end in dates)
+        )
+
+    @cached_property
+    def bounded(self) -> tuple[tuple[Bound, Field], ...]:
+        """Those that bound a field, with the field; none where the labels listed are counted."""
+        numbers = [one for one in self.fields if one.type == "number"]
+        if self.about_labels or not numbers:
+            return ()
+        pairs = ((one, bounded(self.question, one, numbers)) for one in self.bounds)
+        return tuple((one, field) for one, field in pairs if field is not None)
 
     @cached_property
     def asked(self) -> str:

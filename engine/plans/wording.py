@@ -11,7 +11,8 @@ if TYPE_CHECKING:
 
 _LONGEST_ITEM = 60
 _DIGITS = 18
-_QUOTED = re.compile(r"'([^'\n]{1,60})'|\"([^\"\n]{1,60})\"|\u201c([^\u201d\n]{1,60})\u201d")
+# What stands in quotes, in one of its groups.
+QUOTED = re.compile(r"'([^'\n]{1,60})'|\"([^\"\n]{1,60})\"|\u201c([^\u201d\n]{1,60})\u201d")
 # Here and below, where two parts could share what they match, one is possessive or can't begin in
 # the middle of it, so that no text takes long.
 _BETWEEN = re.compile(r"[\s,;/]*+(?:\b(?:and|or|und)\b)?[\s,;]*")
@@ -59,6 +60,8 @@ _WORDS = {word: number for number, word in enumerate(_NUMBERS)} | {
     "several": 2,
     "multiple": 2,
 }
+# Between the words of a name, however they are written together.
+_PARTS = re.compile(r"[\s_]+|(?<=[a-z])(?=[A-Z][a-z])")
 # A number as `number_of` reads it.
 NUMBER = rf"\d[\d,]*|{'|'.join(_WORDS)}"
 
@@ -95,7 +98,7 @@ def listings(text: str) -> tuple[Listing, ...]:
 
 def _quoted(text: str) -> Iterator[Listing]:
     run: list[re.Match[str]] = []
-    for match in _QUOTED.finditer(text):
+    for match in QUOTED.finditer(text):
         if run and not _BETWEEN.fullmatch(text, run[-1].end(), match.start()):
             yield from _run(run)
             run = []
@@ -136,15 +139,23 @@ def _parts(listed: str) -> list[str]:
 
 def mentions(text: str, words: str) -> list[int]:
     """Where `words` stand in `text` as whole words, in whatever case."""
-    if not words.strip():
+    return [start for start, _ in spans(text, words)]
+
+
+def spans(text: str, words: str) -> list[tuple[int, int]]:
+    """Where `words` stand in `text` as whole words, in whatever case: begin and end.
+
+    A plural is the same word, and `unit_price` or `unitPrice` the same as `unit price`.
+    """
+    parts = _PARTS.split(words.strip())
+    if not any(parts):
         return []
-    pattern = r"\s+".join(map(re.escape, words.split()))
-    # A plural is the same word.
+    pattern = r"[\s_]*".join(map(re.escape, parts)) if len(parts) > 1 else re.escape(parts[0])
     ends = "(?:e?s)?"
     if pattern[-1:] in "yY":
         pattern, ends = pattern[:-1], "(?:y|ies)"
     found = re.finditer(rf"(?<!\w){pattern}{ends}(?!\w)", text, re.IGNORECASE)
-    return [match.start() for match in found]
+    return [match.span() for match in found]
 
 
 def number_of(word: str) -> int | None:

@@ -12,6 +12,7 @@ from .answer import Answer, Desk, named
 from .bridge import Bridge
 from .corpus import open_context
 from .dates import as_date
+from .extent import Extent
 from .keeping import RESTORE, Keeping
 from .layout import Layout
 from .look import Look
@@ -89,8 +90,15 @@ class Repl:
 
     def _open(self) -> None:
         opened = open_context(self._folder)
-        look = Look(opened, self._hints)
-        own = {"context": opened.value, "grep": look.grep, "slices": look.slices}
+        look, extent = Look(opened, self._hints), Extent(opened)
+        own = {
+            "context": opened.value,
+            "grep": look.grep,
+            "slices": look.slices,
+            "occurrences": extent.occurrences,
+            "headings": extent.headings,
+            "extent": extent.extent,
+        }
         self._tools |= own
         self._hidden.update(own)
         found = self._hints.get("layout")
