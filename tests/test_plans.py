@@ -123,7 +123,7 @@ async def test_counts_of_what_is_judged(
         (
             "Which host has the most lines?",
             count(labels=["host"]),
-            "h0, h1 is the most common host",
+            "h0, h1 tie for the most common host",
         ),
         (
             "How many lines are there per level?",

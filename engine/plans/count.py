@@ -132,12 +132,15 @@ def _field(scene: Scene, filled: Mapping[str, Any]) -> Field | None:
 def _ranks(question: str, name: str) -> list[str]:
     """What is printed of the values of a field, which may be many: the ends that are asked for."""
     # Nothing but the answer: among like numbers, a weak root picks one that it has seen before.
-    lines = [
-        f"print(counts.{end}(), 'is the {end} common', {name!r}, 'with', counts.{end}().each,"
-        " 'of', counts.total(), 'records')"
-        for end, words in _ENDS.items()
-        if words.search(question)
-    ]
+    lines = []
+    for end, words in _ENDS.items():
+        if words.search(question):
+            lines += [
+                f"end = counts.{end}()",
+                "tied = len(end.labels) > 1",
+                f"print(end, 'tie for' if tied else 'is', 'the {end} common', {name!r}, 'with',"
+                " end.each, 'of', counts.total(), 'records', 'each' if tied else '')",
+            ]
     return lines or ["print(counts)"]
 
 
