@@ -258,15 +258,24 @@ class Spending:
         Raises:
             BudgetExceeded: the tokens or seconds of the run are spent by now.
         """
+        self.check_tokens()
+        for one in self._line():
+            if one.working_left <= 0:
+                raise BudgetExceeded(
+                    f"the {one.budget.seconds:.4g} seconds of {self._named(one)} are over; answer "
+                    "with what there is"
+                )
+
+    def check_tokens(self) -> None:
+        """The same for a last turn, for which seconds are kept back.
+
+        Raises:
+            BudgetExceeded: the tokens of the run are spent by now.
+        """
         for one in self._line():
             if one.computed >= one.budget.tokens:
                 raise BudgetExceeded(
                     f"{self._named(one)} may compute {one.budget.tokens:,} tokens and has; answer "
-                    "with what there is"
-                )
-            if one.working_left <= 0:
-                raise BudgetExceeded(
-                    f"the {one.budget.seconds:.4g} seconds of {self._named(one)} are over; answer "
                     "with what there is"
                 )
 

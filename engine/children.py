@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Self
 from outcore.engine.corpus import stage
 from outcore.engine.subcalls import text_of
 from outcore.errors import ConfigError, IncompleteAnswer, OutcoreError
+from outcore.models.engine import Asked, check_chars
 
 if TYPE_CHECKING:
     from outcore.engine.budget import Spending
@@ -160,6 +161,9 @@ class Children:
 
     async def _complete(self, number: int, task: Task, spending: Spending) -> Completion:
         alone = task.context is None
+        if not alone:
+            # Its root would take long to find out, and all other runs would wait meanwhile.
+            check_chars(self._parent.served.root, Asked(task.prompt), 0)
         folder = self._parent.pool.scratch()
         try:
             corpus = await asyncio.to_thread(stage, task.prompt if alone else task.context, folder)

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 _MOST_PASSAGES = 100
 _MOST_QUERIES = 20
+# Of the passages that were shown, what is kept to find answers in.
+_MOST_SHOWN = 5_000
 
 
 @dataclass(slots=True)
@@ -55,7 +57,7 @@ class Desk:
         sub_calls: the way to it.
         children: child runs; None at the last level, where the sub-LM answers in their place.
         draft: the answer so far.
-        shown: passages that searches have returned, in order.
+        shown: passages that searches have returned, in order; the last ones of very many.
     """
 
     corpus: Corpus
@@ -113,6 +115,7 @@ class Desk:
         found = await asyncio.to_thread(index.find, queries, min(k, _MOST_PASSAGES))
         passages = found.passages[:_MOST_PASSAGES]
         self.shown += passages
+        del self.shown[:-_MOST_SHOWN]
         return {"passages": [p._asdict() for p in passages], "note": found.note}
 
     async def _count_tokens(self, params: dict[str, Any]) -> int:

@@ -62,7 +62,7 @@ class Direct:
         Raises:
             PromptTooLong: the context does not fit the window.
             ModelError: the engine failed.
-            BudgetExceeded: no call is left.
+            BudgetExceeded: no token is left.
         """
         self.spending.turns += 1
         self.trajectory.add("turn", number=1, direct=True)
@@ -70,7 +70,7 @@ class Direct:
         try:
             async with asyncio.timeout(max(0.0, self.spending.left)):
                 generation = await self.batcher.submit(
-                    request, self.spending.root, self.spending.check_call
+                    request, self.spending.root, self.spending.check_tokens
                 )
         except TimeoutError:
             limit = f"{self.spending.budget.seconds:g}"

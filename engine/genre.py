@@ -26,7 +26,7 @@ _MOSTLY = 0.5
 _CODE_LINE = re.compile(
     r"\s*+(?:(?:def|class|import|from|return|if|elif|else|for|while|try|except|with|function|const"
     r"|let|var|public|private|protected|static|void|int|func|fn|use|package|struct|enum|impl"
-    r"|namespace|template|#include|#define|#if|#endif|case|switch)\b.*[:;{(,)=>\"']|[})\]]+[;,)]*"
+    r"|namespace|template|#include|#define|#if|#endif|case|switch)\b.*[:;{(,)=>\"']|[})\]]++[;,)]*+"
     r"|.*[;{}]|@\w[\w.]*.*|(?:[\w.\[\]]+)\s*(?:[-+*/|&]?=|:=)\s*\S.*|[\w.]+\(.*\)?,?|//.*|/?\*.*)\s*"
 )
 _CODE_LINES = 0.4

@@ -23,6 +23,8 @@ _PLACEHOLDERS = frozenset(
     ("...", "answer", "the answer", "your answer", "final answer", "answer here", "value")
 )
 _SHORT = 3
+# So many words of an answer are looked for, since each takes a look through all outputs.
+_LOOKED_FOR = 200
 # So many words of a question, and this share of them, are the question; fewer may be its answer.
 _ECHOED, _ECHOED_SHARE = 5, 0.7
 
@@ -145,6 +147,7 @@ class Guard:
         told = [word for word in _words(content) if word not in asked and word not in _VERDICTS]
         if not told or draft.quotes:
             return None
+        told = told[:_LOOKED_FOR]
         printed = sum(map(self._printed, told))
         if 2 * printed >= len(told):
             return None

@@ -9,17 +9,20 @@ import json
 import os
 import shutil
 import time
+from threading import Event
 from typing import TYPE_CHECKING
 
-from outcore.errors import ConfigError
+from outcore.errors import ConfigError, OutcoreError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+    from typing import IO
 
 _MANIFEST = "manifest.json"
 _PARTIAL = ".partial"
 _LOCK = "lock"
+_LOOK_SECONDS = 0.05
 
 
 class IndexCache:
@@ -45,14 +48,20 @@ class IndexCache:
             return None
         return folder
 
-    def put(self, key: str, build: Callable[[Path], None]) -> Path:
+    def put(self, key: str, build: Callable[[Path], None], stop: Event | None = None) -> Path:
         """Have `build` fill a folder and keep it under `key`; one that is whole already stays.
+
+        Args:
+            key: what it is found by.
+            build: fills a folder.
+            stop: ends the wait for another's build when it is set.
 
         Raises:
             ConfigError: the cache's folder can't be written to.
+            OutcoreError: the wait was stopped.
         """
         try:
-            with self._locked():
+            with self._locked(stop or Event()):
                 return self.get(key) or self._build(key, build)
         except OSError as error:
             raise ConfigError(
@@ -95,12 +104,26 @@ class IndexCache:
                 total -= size
 
     @contextlib.contextmanager
-    def _locked(self) -> Iterator[None]:
+    def _locked(self, stop: Event) -> Iterator[None]:
         self._folder.mkdir(parents=True, exist_ok=True)
         with (self._folder / _LOCK).open("w") as file:
             # Freed by the system when the holder dies.
-            fcntl.flock(file, fcntl.LOCK_EX)
-            yield
+            while not _taken(file):
+                if stop.wait(_LOOK_SECONDS):
+                    raise OutcoreError("the search index was not built: the build was stopped")
+            try:
+                yield
+            finally:
+                # A process forked meanwhile has the lock too, and closing would leave it there.
+                fcntl.flock(file, fcntl.LOCK_UN)
+
+
+def _taken(file: IO[str]) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _hashes(folder: Path) -> dict[str, str]:

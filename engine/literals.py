@@ -7,12 +7,16 @@ from collections import Counter
 
 from outcore.engine.source_code import tree
 
+# What code can fill after it has been assigned.
+_FILLED = (ast.List, ast.Dict, ast.Set)
+
 
 def typed(code: str) -> bool:
     """Whether a cell gives one answer only, and that a literal.
 
     A name counts as the literal that is assigned to it, where the cell assigns nothing else to
-    it. Of several different literals, code has chosen one.
+    it; one of a list or the like, where the cell does nothing else with it either. Of several
+    different literals, code has chosen one.
     """
     parsed = tree(code)
     if parsed is None:
@@ -21,6 +25,7 @@ def typed(code: str) -> bool:
     given: list[ast.expr] = []
     assigned: dict[str, ast.expr] = {}
     stored: Counter[str] = Counter()
+    loaded: Counter[str] = Counter()
     for node in ast.walk(parsed):
         match node:
             case ast.Call(func=ast.Name(id="done" | "FINAL" | "SUBMIT"), args=[value, *_]):
@@ -31,6 +36,7 @@ def typed(code: str) -> bool:
                 name.isidentifier()
             ):
                 given.append(ast.Name(name, ast.Load()))
+                loaded[name] += 1
             case ast.Assign(
                 targets=[
                     ast.Subscript(value=ast.Name(id="answer"), slice=ast.Constant(value="content"))
@@ -42,13 +48,16 @@ def typed(code: str) -> bool:
                 assigned[name] = value
             case ast.Name(id=name, ctx=ast.Store()):
                 stored[name] += 1
-    values = [
-        assigned[one.id]
-        if isinstance(one, ast.Name) and one.id in assigned and stored[one.id] == 1
-        else one
-        for one in given
-    ]
-    return len({ast.dump(one) for one in values}) == 1 and all(map(_is_literal, values))
+            case ast.Name(id=name):
+                loaded[name] += 1
+    still = {
+        name: value
+        for name, value in assigned.items()
+        if stored[name] == 1 and (loaded[name] == 1 or not isinstance(value, _FILLED))
+    }
+    values = [still.get(one.id, one) if isinstance(one, ast.Name) else one for one in given]
+    # No literal is too deep to be written out.
+    return all(map(_is_literal, values)) and len({ast.dump(one) for one in values}) == 1
 
 
 def _is_literal(value: ast.expr) -> bool:

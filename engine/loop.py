@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextlib
 import threading
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -32,6 +33,7 @@ class LoopThread:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._closed = False
+        self._asked: set[concurrent.futures.Future[Any]] = set()
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Run to the end and return the result.
@@ -39,7 +41,7 @@ class LoopThread:
         What a signal raises in the waiting thread, such as KeyboardInterrupt, cancels the work and
         is raised within a tenth of a second.
         """
-        future = asyncio.run_coroutine_threadsafe(work, self._started(work))
+        future = self._ask(work)
         try:
             while not future.done():
                 concurrent.futures.wait([future], timeout=_SIGNAL_SECONDS)
@@ -50,9 +52,7 @@ class LoopThread:
 
     async def awaited(self, work: Coroutine[Any, Any, T]) -> T:
         """`run`, for a caller on another loop; cancelling it cancels the work."""
-        return await asyncio.wrap_future(
-            asyncio.run_coroutine_threadsafe(work, self._started(work))
-        )
+        return await asyncio.wrap_future(self._ask(work))
 
     def close(self, last: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Cancel what runs, run `last`, and end the thread. Closing twice is fine."""
@@ -67,19 +67,29 @@ class LoopThread:
         finally:
             loop.call_soon_threadsafe(loop.stop)
             thread.join()
+            for future in tuple(self._asked):
+                with contextlib.suppress(concurrent.futures.InvalidStateError):
+                    future.set_exception(OutcoreError("this RLM was closed before it answered"))
+
+    def _ask(self, work: Coroutine[Any, Any, T]) -> concurrent.futures.Future[T]:
+        with self._lock:
+            # In the lock: whoever closes sees it.
+            future = asyncio.run_coroutine_threadsafe(work, self._started(work))
+            self._asked.add(future)
+        future.add_done_callback(self._asked.discard)
+        return future
 
     def _started(self, work: Coroutine[Any, Any, T]) -> asyncio.AbstractEventLoop:
-        with self._lock:
-            if self._closed:
-                work.close()
-                raise OutcoreError("this RLM is closed; make a new one")
-            if self._loop is None:
-                self._loop = asyncio.new_event_loop()
-                self._thread = threading.Thread(
-                    target=_serve, args=(self._loop,), name="outcore", daemon=True
-                )
-                self._thread.start()
-            return self._loop
+        if self._closed:
+            work.close()
+            raise OutcoreError("this RLM is closed; make a new one")
+        if self._loop is None:
+            self._loop = asyncio.new_event_loop()
+            self._thread = threading.Thread(
+                target=_serve, args=(self._loop,), name="outcore", daemon=True
+            )
+            self._thread.start()
+        return self._loop
 
 
 def _serve(loop: asyncio.AbstractEventLoop) -> None:

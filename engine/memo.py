@@ -224,7 +224,8 @@ class Memo:
             return found
         try:
             found = self._open().read(keys)
-            self._tries = 0
+            # Who holds the file lets others read, which doesn't end the waiting to write.
+            self._tries = self._tries if self._waiting else 0
         except Exception as error:  # nothing may reach the question
             self._failed(error, reading=True)
         for key in self._waiting.keys() & keys:
@@ -237,6 +238,7 @@ class Memo:
 
     def _write(self) -> None:
         if self._writes_off:
+            self._waiting.clear()
             return
         try:
             self._open().write(self._waiting)

@@ -20,8 +20,10 @@ if TYPE_CHECKING:
     from outcore.engine.terms import Item
 
 _WORD = re.compile(r"\w+")
+# Where one begins is in no doubt, and it is no longer than names are, so that no word takes long.
 _IDENTIFIER = re.compile(
-    r"[A-Za-z$]\w*(?:_\w+|[a-z\d][A-Z]\w*)|_\w+|[A-Z]{2,}[a-z]\w*|[A-Za-z]\w*(?:\.[A-Za-z_]\w*)+"
+    r"(?<![A-Za-z\d_$])(?:[A-Za-z$]\w{0,99}(?:_\w+|[a-z\d][A-Z]\w*)|_\w+|[A-Z]{2,99}[a-z]\w*"
+    r"|[A-Za-z]\w{0,99}(?:\.[A-Za-z_]\w*)+)"
 )
 _NAME = re.compile(r"[A-Za-z_$][\w$]*")
 # A question with one of these asks for code, where any word of it may be a name.

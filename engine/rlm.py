@@ -113,7 +113,13 @@ class RLM:
         self.close()
 
     async def __aenter__(self) -> Self:
-        return await asyncio.to_thread(self.__enter__)
+        try:
+            await self._loop.awaited(self._models())
+        except BaseException:
+            # Nobody leaves what was not entered.
+            await asyncio.to_thread(self.close)
+            raise
+        return self
 
     async def __aexit__(self, *_: object) -> None:
         await asyncio.to_thread(self.close)

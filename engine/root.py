@@ -200,7 +200,10 @@ class Root:
 def _bare(code: str) -> str:
     """A cell without its comments' and blanks' differences, to tell one that comes again."""
     parsed = tree(code)
-    return code.strip() if parsed is None else ast.dump(parsed)
+    try:
+        return code.strip() if parsed is None else ast.dump(parsed)
+    except RecursionError:  # Python compiles deeper code than it writes out
+        return code.strip()
 
 
 def _usage(generation: Generation) -> dict[str, int]:

@@ -40,6 +40,8 @@ _LOOK_EVERY = 1_000
 # the build's threads shared them, and the best by other signs are among them.
 _MORE = 40
 _MOST_RARE = 8
+# A longer query is cut: it is a text, whose beginning tells as much.
+_QUERY_CHARS = 4_000
 _FIELDS = ("number", "start", "end")
 
 
@@ -115,7 +117,7 @@ class SearchIndex:
         key = f"{corpus.digest}-{_VERSION}"
         folder = kept.get(key)
         if folder is None:
-            folder = kept.put(key, lambda folder: _build(corpus, folder, stop))
+            folder = kept.put(key, lambda folder: _build(corpus, folder, stop), stop)
         try:
             index = tantivy.Index.open(str(folder))
         except ValueError as error:
@@ -165,6 +167,7 @@ class SearchIndex:
     def _find(
         self, searcher: tantivy.Searcher, text: str, k: int, *, noted: bool = True
     ) -> tuple[list[Passage], str]:
+        text = text.strip()[:_QUERY_CHARS]
         asked = self._queries.make(text)
         if asked.loose is None:
             raise ConfigError(

@@ -15,6 +15,7 @@ from sandboxing import descendants
 
 from outcore.config import Budget
 from outcore.engine import rlm as module
+from outcore.engine.corpus import stage
 from outcore.engine.rlm import RLM
 from outcore.engine.trajectory import read
 from outcore.errors import BadContext
@@ -140,6 +141,21 @@ def test_direct_answers_are_held_to_it(late: Any) -> None:
     assert over < LATE_SECONDS
     assert not completion.complete
     assert completion.sandbox == "direct"
+
+
+def test_a_direct_answer_is_a_last_turn(late: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Of the seconds, only some of those are left that are kept back for it.
+    from outcore.engine import staging
+
+    def slow(*args: Any, **named: Any) -> Any:
+        time.sleep(2.5)
+        return stage(*args, **named)
+
+    monkeypatch.setattr(staging, "stage", slow)
+    completion, over = late(["1"], context=TEXT[:2_000], direct="auto")
+    assert over < LATE_SECONDS
+    assert completion.sandbox == "direct"
+    assert completion.complete
 
 
 def test_a_kernel_that_does_not_start_is_held_to_it(

@@ -39,7 +39,7 @@ from outcore.errors import OutcoreError
 from outcore.kernel_sandbox import tiers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from outcore.models.engine import Generation
 
@@ -396,6 +396,9 @@ import fcntl, sqlite3, sys, time
 if sys.argv[2] == "lock":
     file = open(sys.argv[1] + ".lock", "w")
     fcntl.flock(file, fcntl.LOCK_EX)
+elif sys.argv[2] == "writing":
+    base = sqlite3.connect(sys.argv[1], isolation_level=None)
+    base.execute("BEGIN IMMEDIATE")
 else:
     base = sqlite3.connect(sys.argv[1], isolation_level=None)
     base.execute("PRAGMA locking_mode = EXCLUSIVE")
@@ -439,6 +442,23 @@ async def test_a_memo_held_by_a_stuck_process_is_passed_by(
         assert await memo.get(key(1)) is not None
 
 
+async def test_a_memo_that_a_stuck_process_writes_to_is_read_on(
+    path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(memo_database, "_PATIENCE_SECONDS", 0.2)
+    remembered(path, 3)
+    with contextlib.closing(Memo(path)) as memo:
+        await memo.get(key(1))
+        with held(path, "writing"):
+            for number in range(5):
+                memo.put(key(number + 100), said("one"))
+                # Not together with what is put: the file's thread tries to write in between.
+                await asyncio.sleep(0.05)
+                assert await asyncio.wait_for(memo.get(key(1)), 10) is not None
+        (warning,) = warnings(caplog)
+    assert "another process holds it" in warning
+
+
 async def test_a_disk_that_hangs_keeps_no_question(
     path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -464,6 +484,26 @@ async def test_a_disk_that_hangs_keeps_no_question(
     late, unclosed = warnings(caplog)
     assert "has not answered" in late
     assert "does not close" in unclosed
+
+
+async def test_a_disk_that_hung_does_not_keep_the_memo_from_ending(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memo_module, "_PATIENCE_SECONDS", 0.3)
+    goes_on = threading.Event()
+    read = MemoFile.read
+
+    def hang(self: MemoFile, keys: Sequence[bytes]) -> dict[bytes, Generation]:
+        goes_on.wait(60)
+        return read(self, keys)
+
+    monkeypatch.setattr(MemoFile, "read", hang)
+    memo = Memo(path)
+    memo.put(key(1), said("one"))
+    assert await asyncio.wait_for(memo.get(key(2)), 20) is None
+    goes_on.set()
+    await asyncio.wait_for(memo.flush(), 20)
+    await asyncio.wait_for(asyncio.to_thread(memo.close), 20)
 
 
 async def test_a_memo_whose_file_may_not_be_written_is_passed_by(

@@ -115,6 +115,8 @@ def test_half_of_the_words_are_enough() -> None:
         ("if a > b: done('Berlin')\nelse: done('Hamburg')", "Berlin"),
         ("done(f'{n} lines')", "7 lines"),
         ("FINAL_VAR('found')", "Paris"),
+        ("found = []\nfor r in records: found.append(r.city)\ndone(found)", "Paris"),
+        ("found = {}\nfound['city'] = records[0].city\nFINAL_VAR('found')", "Paris"),
         ("answer['ready'] = True", "Paris"),
         ("answer['content'] = names[0]", "Paris"),
         ("!ls\ndone(x)", "Paris"),
@@ -133,6 +135,8 @@ def test_what_code_has_worked_out_is_taken(code: str, answer: str) -> None:
         "done(['Paris', 'Rome'])",
         "name = 'Paris'\ndone(name)",
         "name = 'Paris'\nFINAL_VAR('name')",
+        "name = 'Paris'\nprint(len(name))\ndone(name)",
+        "names = ['Paris', 'Rome']\ndone(names)",
         "SUBMIT('Paris')",
         "if True:\n    FINAL('Paris')",
         "done(f'Paris')",
@@ -143,6 +147,12 @@ def test_what_was_typed_needs_an_output(code: str) -> None:
     assert typed(code)
     assert told(guard(), "Paris", code)
     assert told(guard("Paris"), "Paris", code) is None
+
+
+@pytest.mark.timeout(60)
+def test_a_long_answer_after_long_outputs_takes_no_long_look() -> None:
+    made = guard(*["nothing here but text " * 10_000] * 10)
+    assert told(made, " ".join(f"name{n:06}" for n in range(100_000)), "done('Paris')")
 
 
 def test_an_answer_without_words_repeats_nothing() -> None:

@@ -339,6 +339,13 @@ def test_long_runs_of_blanks_take_no_longer(tmp_path: Path) -> None:
         assert len(Records(open_context(folder), layout)) == layout.records
 
 
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize("line", ["12:30\t" + "\t" * 50_000, ")" * 100_000 + "a"])
+def test_long_runs_of_marks_take_no_longer(tmp_path: Path, line: str) -> None:
+    corpus = stage(f"{line}x\n" * 5, tmp_path / "staged")
+    assert layout_of(corpus).exact
+
+
 def test_a_layout_travels_as_json(tmp_path: Path) -> None:
     for text, _, _ in SHAPED.values():
         (tmp_path / "context").mkdir(exist_ok=True)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from outcore.engine import loop, rlm
 from outcore.engine.loop import LoopThread, _finish
 from outcore.errors import OutcoreError
 
@@ -88,6 +89,50 @@ def test_after_its_end_it_takes_no_more(loop_thread: LoopThread) -> None:
     loop_thread.close(nothing)
     with pytest.raises(OutcoreError, match="closed"):
         loop_thread.run(nothing())
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_work_that_outlasts_the_end_keeps_nobody_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop, "_CANCEL_SECONDS", 0.1)
+    thread, begun = LoopThread(), threading.Event()
+
+    async def slow_to_end() -> None:
+        begun.set()
+        try:
+            await asyncio.sleep(60)
+        finally:
+            await asyncio.sleep(60)
+
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        waiting = pool.submit(thread.run, slow_to_end())
+        awaiting = pool.submit(lambda: asyncio.run(thread.awaited(slow_to_end())))
+        assert begun.wait(30)
+        time.sleep(0.2)
+        thread.close(nothing)
+        for one in (waiting, awaiting):
+            with pytest.raises(OutcoreError, match="was closed"):
+                one.result(30)
+
+
+async def test_entering_that_is_cancelled_ends_what_it_has_begun(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ended: list[str] = []
+
+    async def serve(*_: object, **__: object) -> None:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            ended.append("the models' start")
+
+    monkeypatch.setattr(rlm, "serve", serve)
+    entered = rlm.RLM()
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.5), entered:
+            pass
+    assert ended == ["the models' start"]
+    with pytest.raises(OutcoreError, match="closed"):
+        entered.completion("text", "question")
 
 
 def test_a_connection_that_comes_in_at_the_end_is_not_left_open(

@@ -292,6 +292,7 @@ async def test_an_incomplete_child_raises_with_its_best_answer(tmp_path: Path) -
         ("rlm_query('ONE', 7)", "context must be a text, or a list or dict of texts, not int"),
         ("rlm_query(None, 'x')", "this one is None"),
         ("rlm_query('ONE', 'x' * (17 << 20))", "one call carries at most"),
+        ("rlm_query('ONE ' * (3 << 20), context)", "send a smaller slice"),
     ],
 )
 async def test_what_a_child_can_not_be_given(tmp_path: Path, code: str, error: str) -> None:

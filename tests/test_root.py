@@ -12,6 +12,7 @@ from outcore.config import Budget
 from outcore.engine.batcher import Batcher
 from outcore.engine.budget import Spending
 from outcore.engine.history import UserMessage
+from outcore.engine.literals import typed
 from outcore.engine.profile import Profile
 from outcore.engine.root import Root
 from outcore.engine.trajectory import Trajectory, read
@@ -127,6 +128,22 @@ async def test_cells_that_differ_in_a_text_with_a_hash_are_two(rigs: Rigs) -> No
     rig = rigs(cell("grep('#1')"), cell("grep('#2')"))
     assert [(await rig.turn()).code for _ in range(2)] == ["grep('#1')", "grep('#2')"]
     assert len(rig.engine.asked) == 2
+
+
+@pytest.mark.parametrize(
+    "deep",
+    [
+        "x = context" + ".strip()" * 495,
+        "x = " + "1 + " * 980 + "1",
+        "done(" + "'a' + " * 980 + "'a')",
+        "if a:\n    1\n" + "elif b:\n    2\n" * 400,
+    ],
+)
+async def test_a_cell_is_run_however_deep_it_is(rigs: Rigs, deep: str) -> None:
+    rig = rigs(cell(deep), cell(deep), GOOD)
+    assert (await rig.turn()).code == deep.strip("\n")
+    assert not typed(deep)
+    assert (await rig.turn()).code == "print(2)"
 
 
 async def test_a_cell_may_be_allowed_to_come_again(rigs: Rigs) -> None:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import fcntl
 import multiprocessing
 import os
 import shutil
@@ -14,10 +16,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from outcore.engine import search
+from outcore.engine import desk, search
 from outcore.engine.corpus import Corpus, stage
 from outcore.engine.index_cache import IndexCache
 from outcore.engine.quotes import alike
+from outcore.engine.ranking import Wanted
 from outcore.engine.search import SearchIndex
 from outcore.engine.terms import parts_of
 from outcore.errors import ConfigError, OutcoreError
@@ -191,9 +194,35 @@ def test_a_long_query_is_no_trouble(index: SearchIndex) -> None:
     assert index.query(f"betrayed captain {words}", 1)[0].document == "sea.txt"
 
 
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("piece", ["a", "A", "0a", "\u4e2da", "a.", "1'", '"a" ', "a_", "`b` "])
+def test_no_query_takes_long(index: SearchIndex, piece: str) -> None:
+    with contextlib.suppress(ConfigError):
+        index.query(f"captain {piece * (1 << 20)}")
+
+
+@pytest.mark.parametrize("name", ["getKVCache", "_private", "HTTPServer", "a.b_c", "x2Y", "$el_a"])
+def test_names_in_a_query_are_seen(name: str) -> None:
+    assert name.rpartition(".")[2] in Wanted.of(f"\u627e {name}\u3002", {}, 1).names
+
+
 def test_parts_of_identifiers() -> None:
     assert parts_of("HTTPServer get_KVCache2 plain Title UPPER") == "HTTP Server get KV Cache 2"
     assert parts_of("caf\u00e9_na\u00efve x86_64 __init__") == "caf\u00e9 na\u00efve x 86 64 init"
+
+
+async def test_not_all_that_was_ever_found_is_held(
+    corpus: Corpus, index: SearchIndex, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(desk, "_MOST_SHOWN", 3)
+    built: asyncio.Future[SearchIndex] = asyncio.get_running_loop().create_future()
+    built.set_result(index)
+    none: Any = None
+    run = desk.Desk(corpus, built, none, none)
+    for query in ("waves", "captain", "francs"):
+        await run.handle("search", {"query": query, "k": 2})
+    assert len(run.shown) == 3
+    assert run.shown[-1].document == "dates.txt"
 
 
 def test_an_index_is_built_once(corpus: Corpus, tmp_path: Path) -> None:
@@ -287,6 +316,40 @@ def test_a_build_can_be_stopped(corpus: Corpus, tmp_path: Path) -> None:
     with pytest.raises(OutcoreError, match="was stopped"):
         SearchIndex.open_or_build(corpus, cache=tmp_path, stop=stop)
     assert [path.name for path in tmp_path.iterdir()] == ["lock"]
+
+
+def test_the_wait_for_another_build_can_be_stopped(corpus: Corpus, tmp_path: Path) -> None:
+    cache, stop = tmp_path / "cache", threading.Event()
+    cache.mkdir()
+    with (cache / "lock").open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        threading.Timer(0.2, stop.set).start()
+        with pytest.raises(OutcoreError, match="was stopped"):
+            SearchIndex.open_or_build(corpus, cache=cache, stop=stop)
+    assert SearchIndex.open_or_build(corpus, cache=cache).query("captain")
+
+
+def test_a_process_forked_in_a_build_keeps_no_later_one_waiting(tmp_path: Path) -> None:
+    cache = IndexCache(tmp_path / "cache", 1 << 20)
+    forked: list[int] = []
+
+    def build(folder: Path) -> None:
+        (folder / "x").write_text("x")
+        # As engines are, and without their noise.
+        if (pid := os.fork()) == 0:
+            signal.pause()
+        forked.append(pid)
+
+    cache.put("one", build)
+    stop = threading.Event()
+    late = threading.Timer(5, stop.set)
+    late.start()
+    try:
+        assert cache.put("two", lambda folder: None, stop).is_dir()
+    finally:
+        late.cancel()
+        os.kill(forked[0], signal.SIGKILL)
+        os.waitpid(forked[0], 0)
 
 
 def test_threads_that_ask_for_the_same_index_share_it(corpus: Corpus, tmp_path: Path) -> None:

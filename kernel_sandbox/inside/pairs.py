@@ -16,8 +16,10 @@ LEAD = r"[\s\ufeff]*(?:[-*\u2022]\s+|\d{1,9}[.)]\s+)?"
 
 def between(separator: str) -> str:
     """Regular expression for what stands before a name that is not the first."""
-    # Beginning with the separator itself, it takes no longer for long runs of blanks.
-    return r"\s" if separator == " " else rf"{re.escape(separator)}\s*"
+    # Beginning with the separator itself, which no blank after it is, it takes no longer for long
+    # runs of blanks.
+    blank = r"[^\S\t]" if separator == "\t" else r"\s"
+    return r"\s" if separator == " " else rf"{re.escape(separator)}{blank}*"
 
 
 def pairs(shape: Shape) -> Callable[[str], dict[str, Any] | None]:
