@@ -51,9 +51,11 @@ def table() -> str:
     return file.getvalue()
 
 
-def ran(folder: Path, maker: Maker, question: str, filled: dict[str, Any]) -> tuple[str, Any]:
+def ran(
+    folder: Path, maker: Maker, question: str, filled: dict[str, Any], context: str = ""
+) -> tuple[str, Any]:
     """What the program of a question's plan prints, and the answer it gives."""
-    scene = scene_of(folder, question, table())
+    scene = scene_of(folder, question, context or table())
     program = maker.plan(scene, filled).program
     printed: list[str] = []
     given: list[Any] = []
@@ -213,3 +215,72 @@ async def test_counts_of_each_label_are_the_answer(tmp_path: Path) -> None:
 def test_numbers_out_of_text(value: Any, number: float | None) -> None:
     found = as_number(value)
     assert found == number or (number is not None and found == pytest.approx(number, rel=0.01))
+
+
+REGIONS = ["North", "South", "West"]
+SOLD = [
+    (
+        f"A{1000 + n}",
+        ["North", "South", "West"][n % 3],
+        n * 5 % 19 + 1,
+        f"C{n % 11}",
+        str(70 + n % 4),
+    )
+    for n in range(60)
+]
+SALES = "order,region,units,customer,user\n" + "".join(
+    f"{','.join(map(str, one))}\n" for one in SOLD
+)
+UNITS = {name: [one[2] for one in SOLD if one[1] == name] for name in REGIONS}
+
+
+@pytest.mark.parametrize(
+    ("question", "kind", "filled", "output"),
+    [
+        # Labels that a root made up: of a key, nothing is read.
+        (
+            "How many orders were placed in the North region with at least 15 units?",
+            Count(),
+            {"labels": ["15 units", "orders"], "values": ["15", "North"], "per": "region"},
+            f"{(n := sum(x >= 15 for x in UNITS['North']))} different order in {n} records",
+        ),
+        (
+            "How many orders are in the table?",
+            Count(),
+            {"labels": ["orders"]},
+            "60 different order",
+        ),
+        ("How many customers are there?", Count(), {}, "11 different customer in 60 records"),
+        ("How many different users bought in the West?", Count(), {}, "4 different user in 20"),
+        (
+            "How many units were sold in the South?",
+            Measure(),
+            {},
+            f"total of units: {sum(UNITS['South'])}",
+        ),
+        (
+            "What is the average number of units of North orders?",
+            Measure(),
+            {},
+            f"average of units: {round(sum(UNITS['North']) / 20, 4)}",
+        ),
+        (
+            "Which region has the highest total units?",
+            Measure(),
+            {},
+            f"highest total of units: {max(map(sum, UNITS.values()))}",
+        ),
+    ],
+)
+def test_what_is_counted_and_what_is_added_up(
+    tmp_path: Path, question: str, kind: Maker, filled: dict[str, Any], output: str
+) -> None:
+    printed, _ = ran(tmp_path, kind, question, filled, SALES)
+    assert printed.startswith(output)
+    assert offered(scene_of(tmp_path / "again", question, SALES)) == (kind.kind,)
+
+
+def test_a_tie_is_the_answer(tmp_path: Path) -> None:
+    printed, answer = ran(tmp_path, Count(), "Which region has the most orders?", {}, SALES)
+    assert printed.startswith("North, South, West tie for the most common region with 20 of 60")
+    assert answer == "North, South, West tie, with 20 each"

@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from outcore.engine.plans.conditions import NEAR
 from outcore.engine.plans.labelling import Labelling
 from outcore.engine.plans.limits import Limits, on
 from outcore.engine.plans.plan import TEXTS, Kind, NoPlan, Plan, objects, text, texts
-from outcore.engine.plans.wording import mentions
+from outcore.engine.plans.wording import mentions, spans
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,6 +28,9 @@ _PER = re.compile(
 _EACH = re.compile(
     r"\b(?:count|tally) (?:\w+ ){0,2}each\b|\b(?:how many|numbers?|counts?)\b[^.?!]{0,40}\beach\b",
     re.IGNORECASE,
+)
+_HOW_MANY = re.compile(
+    r"\bhow many\s+(?:of the\s+)?(?:different|distinct|unique|separate)?\s*\Z", re.IGNORECASE
 )
 _ENDS = {
     "least": re.compile(r"\b(?:least|fewest|rarest|lowest|smallest)\b", re.IGNORECASE),
@@ -56,6 +60,8 @@ class Count:
         """
         if not scene.fields:
             raise NoPlan("the context has no records")
+        if (counted := _counted(scene)) is not None:
+            return Plan("count", filled, _distinct(counted, Limits.of(scene, ())))
         guessed, values = _sorted(scene, texts(filled.get("labels")))
         values += texts(filled.get("values"))
         labelling = Labelling.of(scene, guessed)
@@ -87,6 +93,33 @@ class Count:
         return Plan("count", filled, "\n".join(lines))
 
 
+def _counted(scene: Scene) -> Field | None:
+    """The field whose values are counted, each once: `how many customers`, of `customer`.
+
+    None where a bound is on something else: `how many customers have more than 3 orders`.
+    """
+    if scene.about_labels or len(scene.bounds) > len(scene.bounded):
+        return None
+    for field in scene.fields:
+        if not field.is_amount and field is not scene.text_field:
+            for start in mentions(scene.question, field.name):
+                if _HOW_MANY.search(scene.question[max(0, start - NEAR) : start]):
+                    return field
+    return None
+
+
+def _distinct(field: Field, limits: Limits) -> str:
+    """The program that counts the values of a field, each once."""
+    name = field.name
+    return "\n".join(
+        [
+            *limits.code(),
+            f"values = {{str(r[{name!r}]) for r in rows}} - {{'', 'None'}}",
+            f"print(len(values), 'different', {name!r}, 'in', len(rows), 'records')",
+        ]
+    )
+
+
 def _sorted(scene: Scene, guessed: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """What the root took for labels: those, and those that limit the records.
 
@@ -94,11 +127,20 @@ def _sorted(scene: Scene, guessed: tuple[str, ...]) -> tuple[tuple[str, ...], tu
     """
     if scene.about_labels:
         return guessed, ()
-    guessed = tuple(one for one in guessed if not scene.is_record(one))
+    guessed = tuple(one for one in guessed if not scene.is_record(one) and not _bounds(scene, one))
     held = {one: field for one in guessed if (field := scene.label_with(one)) is not None}
     if len({field.name for field in held.values()}) < 2 and len(held) in (0, len(guessed)):
         return guessed, ()
     return tuple(one for one in guessed if one not in held), tuple(held)
+
+
+def _bounds(scene: Scene, words: str) -> bool:
+    """Whether words hold a number that bounds a field, as `15 units` does."""
+    return any(
+        start < one.end and one.start < end
+        for start, end in spans(scene.question, words)
+        for one in scene.bounds
+    )
 
 
 def _records(limits: Limits) -> str:
@@ -123,10 +165,15 @@ def _time(scene: Scene, filled: Mapping[str, Any]) -> str | None:
 
 
 def _field(scene: Scene, filled: Mapping[str, Any]) -> Field | None:
-    """The field that is counted by: one that the question names, the root's choice first."""
-    named = scene.countables
+    """The field that is counted by: one that the question names, the root's choice first.
+
+    A key tells every record apart: `which region has the most orders` counts by region.
+    """
+    named = sorted(scene.countables, key=lambda one: one.type == "text")
     chosen = scene.field(text(filled.get("per")))
-    return chosen if chosen in named else next(iter(named), None)
+    if chosen in named and chosen.type == named[0].type:
+        return chosen
+    return next(iter(named), None)
 
 
 def _ranks(question: str, name: str) -> list[str]:
@@ -140,6 +187,8 @@ def _ranks(question: str, name: str) -> list[str]:
                 "tied = len(end.labels) > 1",
                 f"print(end, 'tie for' if tied else 'is', 'the {end} common', {name!r}, 'with',"
                 " end.each, 'of', counts.total(), 'records', 'each' if tied else '')",
+                # Among equals, a weak root picks one, or looks for another that is none.
+                "if tied: done(f'{end} tie, with {end.each} each')",
             ]
     return lines or ["print(counts)"]
 

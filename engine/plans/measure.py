@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from outcore.engine.plans.conditions import NEAR
 from outcore.engine.plans.limits import Limits
 from outcore.engine.plans.plan import Kind, NoPlan, Plan
 from outcore.engine.plans.wording import mentions
@@ -24,6 +25,12 @@ _ENDS = {
     "highest": (r"highest|maxim(?:um|al)|max|largest|biggest|greatest|most|longest", "max"),
     "lowest": (r"lowest|minim(?:um|al)|min|smallest|least|fewest|shortest", "min"),
 }
+_HOW_MANY = re.compile(r"\b(?:how many|how much|the number of)\s+(?:\w+\s+)?\Z", re.IGNORECASE)
+# Before the name of a field, says that each of its values gets a number.
+_GROUPED = re.compile(
+    r"\b(?:per|by|each|every|which|what|whose|all|different|various|among|across)\s+(?:the\s+)?\Z",
+    re.IGNORECASE,
+)
 _ASKED = re.compile(
     r"\b(?:averages?|mean|totals?|sum|altogether|highest|lowest|maxim(?:um|al)|minim(?:um|al)"
     r"|max|min|largest|smallest|greatest)\b",
@@ -52,6 +59,8 @@ class Measure:
         by = next((one for one in _groups(scene) if one.name not in limits.fields), None)
         measures = _said(scene.question, _MEASURES)
         ends = _said(scene.question, _ENDS)
+        if not measures and not ends:
+            measures = {"total": _MEASURES["total"][1]}
         numbers = f"[x for r in {{}} if (x := as_number(r[{field.name!r}])) is not None]"
         lines = limits.code()
         if by is None:
@@ -68,16 +77,37 @@ class Measure:
 
 def measured(scene: Scene) -> Field | None:
     """The field of numbers that a question wants an average, a total or an end of; else None."""
-    if scene.about_labels or not _ASKED.search(scene.question):
+    if scene.about_labels:
         return None
-    numbers = (one for one in scene.fields if one.type == "number")
-    return next((one for one in numbers if mentions(scene.question, one.name)), None)
+    numbers = [one for one in scene.fields if one.type == "number"]
+    if _ASKED.search(scene.question):
+        named = [one for one in numbers if mentions(scene.question, one.name)]
+        # One that only says which records are meant is not the one that is measured.
+        free = [one for one in named if one in scene.countables]
+        return next(iter(free or named), None)
+    # `How many units were sold` adds them up.
+    return next((one for one in numbers if one.is_amount and _how_many(scene, one)), None)
+
+
+def _how_many(scene: Scene, field: Field) -> bool:
+    question = scene.question
+    return any(
+        _HOW_MANY.search(question[max(0, start - NEAR) : start])
+        for start in mentions(question, field.name)
+    )
 
 
 def _groups(scene: Scene) -> list[Field]:
-    """The fields that the question names by which it may want one number each."""
+    """The fields that the question names by which it wants one number each."""
     wanted = (one for one in scene.fields if one.type in ("label", "text"))
-    return [one for one in wanted if mentions(scene.question, one.name)]
+    return [
+        one
+        for one in wanted
+        if any(
+            _GROUPED.search(scene.question[max(0, start - NEAR) : start])
+            for start in mentions(scene.question, one.name)
+        )
+    ]
 
 
 def _said(question: str, words: Mapping[str, tuple[str, str]]) -> dict[str, str]:

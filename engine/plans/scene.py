@@ -36,8 +36,8 @@ _FIELDS = 500
 _CHOICES = 60
 _NAME_CHARS = 200
 _FEW = 20
-# Characters of a name or a key, at most.
-_KEY = 40
+# Characters of a name or a key, at most, and its words.
+_KEY, _NAME_WORDS = 40, 2
 _RECORDS = frozenset({"record", "row", "line", "entry", "entries", "item"})
 
 
@@ -87,8 +87,8 @@ class Scene:
 
     @cached_property
     def text_field(self) -> Field | None:
-        """The field that has to be read: the text with the longest sample."""
-        texts = [field for field in self.fields if field.type == "text"]
+        """The field that has to be read: the text with the longest sample; no key, and no name."""
+        texts = [one for one in self.fields if one.type == "text" and _is_read(one.sample)]
         return max(texts, key=lambda field: len(field.sample), default=None)
 
     @cached_property
@@ -230,6 +230,11 @@ class Scene:
         at = offset - first
         end = text.find("\n", at)
         return text[text.rfind("\n", 0, at) + 1 : end if end >= 0 else len(text)].rstrip("\r")
+
+
+def _is_read(sample: str) -> bool:
+    """Whether a text wants reading: more than the few words of a key or a name."""
+    return len(sample) > _KEY or len(sample.split()) > _NAME_WORDS
 
 
 def _sound(name: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -9,6 +10,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 Kind = Literal["prose", "lines", "jsonl", "csv", "markdown", "code", "dialogue", "mixed"]
+# A plural, or a word for an amount.
+_AMOUNT = re.compile(
+    r"(?:[a-z](?<![sui])s|count|amount|quantity|qty|total|sum|price|cost|revenue)\Z", re.IGNORECASE
+)
 FieldType = Literal["text", "number", "date", "label"]
 Form = Literal["pairs", "columns", "csv", "json", "documents", "pattern"]
 
@@ -30,6 +35,11 @@ class Field:
     sample: str
     values: tuple[str, ...] = ()
     day_first: bool | None = None
+
+    @property
+    def is_amount(self) -> bool:
+        """Whether its numbers can be added up, going by its name: `units`, and not `user`."""
+        return self.type == "number" and _AMOUNT.search(self.name) is not None
 
 
 @dataclass(frozen=True, slots=True)
