@@ -51,6 +51,7 @@ class Guard:
     _doubts: set[str] = field(default_factory=set)
     _refused: set[str] = field(default_factory=set)
     _none: set[str] = field(default_factory=set)
+    _unshown: dict[str, list[str]] = field(default_factory=dict)
     _standing: str = ""
     _unchanged: int = 0
 
@@ -87,6 +88,9 @@ class Guard:
         """Why an answer that was taken is not a whole one; None where it is."""
         if draft.content in self._none:
             return "the root insists on an answer that says nothing"
+        unshown = self._unshown.get(draft.content, [])
+        if unshown and not any(map(self._printed, unshown)):
+            return "the root insists on an answer of which no output shows a word"
         return None
 
     def standing(self, draft: Draft) -> str | None:
@@ -149,6 +153,8 @@ class Guard:
             return None
         told = told[:_LOOKED_FOR]
         printed = sum(map(self._printed, told))
+        if not printed:
+            self._unshown[draft.content] = told
         if 2 * printed >= len(told):
             return None
         return (

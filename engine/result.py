@@ -34,7 +34,7 @@ class Completion:
     Attributes:
         answer: the answer; empty where none was found.
         complete: whether the root gave it of its own accord, not because its budget ended, and it
-            is neither a placeholder nor the question.
+            is neither a placeholder nor the question, nor unlike all that was printed.
         citations: where it stands in the context.
         usage: per role (`root`, `sub`), what its model was used for, by child runs too; each
             child's own use is in the trajectory.

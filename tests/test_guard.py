@@ -49,7 +49,8 @@ def test_a_doubt_is_raised_once(answer: str, why: str) -> None:
         ("...", True),
         ("Berlin or Hamburg named more often in the log", True),
         ("Berlin", False),
-        ("Paris", False),
+        ("Paris", True),
+        ("yes", False),
     ],
 )
 def test_what_is_no_answer_is_not_a_whole_one_when_it_is_insisted_on(
@@ -58,9 +59,17 @@ def test_what_is_no_answer_is_not_a_whole_one_when_it_is_insisted_on(
     made = guard("nothing of it")
     draft = Draft(answer, ready=True)
     assert made.flaw(draft) is None
-    assert told(made, answer) is not None
+    told(made, answer)
     assert told(made, answer) is None
     assert bool(made.flaw(draft)) is flawed
+
+
+def test_an_answer_that_is_shown_after_all_is_a_whole_one() -> None:
+    made, draft = guard("nothing of it"), Draft("Paris", ready=True)
+    assert told(made, "Paris") is not None
+    made.saw("They met in Paris.")
+    assert told(made, "Paris") is None
+    assert made.flaw(draft) is None
 
 
 def test_an_example_of_the_instructions_is_no_answer() -> None:

@@ -284,3 +284,23 @@ def test_a_tie_is_the_answer(tmp_path: Path) -> None:
     printed, answer = ran(tmp_path, Count(), "Which region has the most orders?", {}, SALES)
     assert printed.startswith("North, South, West tie for the most common region with 20 of 60")
     assert answer == "North, South, West tie, with 20 each"
+
+
+LOG = "".join(
+    f"2025-06-{1 + n % 28:02}T{n % 24:02}:00:00 {'ERROR' if n % 3 else 'INFO'} "
+    f"[{'auth' if n % 5 else 'mail'}] request {n} took {n * 7 % 90} ms\n"
+    for n in range(60)
+)
+
+
+def test_a_word_that_is_asked_for_is_no_label(tmp_path: Path) -> None:
+    filled = {"labels": ["component", "error"], "values": ["ERROR"], "per": "time"}
+    printed, _ = ran(tmp_path, Count(), "Which component has the most errors?", filled, LOG)
+    assert "groups with the most ERROR: auth 32, mail 8" in printed
+
+
+def test_what_is_not_asked_how_many_there_are_is_not_counted(tmp_path: Path) -> None:
+    with pytest.raises(NoPlan, match="neither labels"):
+        ran(
+            tmp_path, Count(), "Which service fails the most in June?", {"labels": ["service"]}, LOG
+        )

@@ -32,6 +32,8 @@ _EACH = re.compile(
 _HOW_MANY = re.compile(
     r"\bhow many\s+(?:of the\s+)?(?:different|distinct|unique|separate)?\s*\Z", re.IGNORECASE
 )
+_MANY = re.compile(r"\bhow (?:many|often)\b|\b(?:number|count) of\b|\bcount\b", re.IGNORECASE)
+_WHICH = re.compile(r"\b(?:which|what)\s+(?:\w+\s+)?\Z", re.IGNORECASE)
 _ENDS = {
     "least": re.compile(r"\b(?:least|fewest|rarest|lowest|smallest)\b", re.IGNORECASE),
     "most": re.compile(r"\b(?:most|highest|largest|biggest|top)\b", re.IGNORECASE),
@@ -68,7 +70,7 @@ class Count:
         field = _field(scene, filled)
         if labelling is None:
             if field is None:
-                return Plan("count", filled, _records(Limits.of(scene, values)))
+                return Plan("count", filled, _records(scene.question, Limits.of(scene, values)))
             labelling, field = Labelling(field), None
         limits = Limits.of(scene, values, apart=labelling.field)
         if field is labelling.field or (field is not None and field.name in limits.fields):
@@ -127,29 +129,30 @@ def _sorted(scene: Scene, guessed: tuple[str, ...]) -> tuple[tuple[str, ...], tu
     """
     if scene.about_labels:
         return guessed, ()
-    guessed = tuple(one for one in guessed if not scene.is_record(one) and not _bounds(scene, one))
+    guessed = tuple(one for one in guessed if not _is_none(scene, one))
     held = {one: field for one in guessed if (field := scene.label_with(one)) is not None}
     if len({field.name for field in held.values()}) < 2 and len(held) in (0, len(guessed)):
         return guessed, ()
     return tuple(one for one in guessed if one not in held), tuple(held)
 
 
-def _bounds(scene: Scene, words: str) -> bool:
-    """Whether words hold a number that bounds a field, as `15 units` does."""
-    return any(
-        start < one.end and one.start < end
-        for start, end in spans(scene.question, words)
-        for one in scene.bounds
+def _is_none(scene: Scene, words: str) -> bool:
+    """Whether words are no label: a record, `component` of `which component`, or `15 units`."""
+    asked = spans(scene.question, words)
+    return (
+        scene.is_record(words)
+        or any(_WHICH.search(scene.question[max(0, start - NEAR) : start]) for start, _ in asked)
+        or any(start < one.end and one.start < end for start, end in asked for one in scene.bounds)
     )
 
 
-def _records(limits: Limits) -> str:
+def _records(question: str, limits: Limits) -> str:
     """The program that counts the records themselves.
 
     Raises:
-        NoPlan: the question limits none.
+        NoPlan: the question limits none, or does not ask how many there are.
     """
-    if not limits.tests:
+    if not limits.tests or not _MANY.search(question):
         raise NoPlan("neither labels, nor a field to count by, nor what limits the records")
     return "\n".join([*limits.code(), "print(len(rows), 'records are meant')"])
 

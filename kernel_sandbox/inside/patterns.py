@@ -32,6 +32,10 @@ PATTERNS = {
         r"(?:<\d+>)?(?P<time>[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d|\d{4}-\d\d-\d\dT\S+) "
         r"(?P<host>\S+) (?P<process>[^\s:\[]+(?:\[\d+\])?): ?(?P<message>.*)"
     ),
+    "component": re.compile(
+        rf"{_TIME}{_GAP}?\[?\s*{_LEVEL}\b\s*\]?{_GAP}?[\[(](?P<component>[^\s\])][^\])]{{0,79}})[\])]"
+        rf"{_GAP}?(?P<message>.*)"
+    ),
     "level": re.compile(rf"{_TIME}{_GAP}?\[?\s*{_LEVEL}\b\s*\]?{_GAP}?(?P<message>.*)"),
     "source": re.compile(
         rf"{_TIME}{_GAP}?(?P<source>\[[^\]]{{1,80}}\]|\S{{1,80}}){_GAP}\[?{_LEVEL}\b\s*\]?"
