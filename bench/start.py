@@ -14,18 +14,16 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import replace
 from pathlib import Path
 
 from outcore.models.arguments import engine_args
 from outcore.models.catalog import defaults
 from outcore.models.engine import Request
 from outcore.models.launch import Launch
-from outcore.models.machine import detect
+from outcore.models.machine import usable
 from outcore.models.need import need
 from outcore.models.placement import place
 from outcore.models.progress import SILENT
-from outcore.models.serve import built_for_cpu
 from outcore.models.start import start_engines
 from outcore.models.weights import ensure
 
@@ -34,9 +32,7 @@ WAYS = ("vllm", "outcore")
 
 def launches(logs: Path) -> list[Launch]:
     """Both default models, placed on this machine."""
-    machine = detect()
-    if built_for_cpu():
-        machine = replace(machine, gpus=())
+    machine = usable()
     models = defaults(machine)
     folders = [ensure(model) for model in models]
     placement = place(need(folders[0]), need(folders[1]), machine)

@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING
 
 from outcore.models.catalog import defaults
 from outcore.models.launch import Launch
-from outcore.models.machine import detect
+from outcore.models.machine import usable
 from outcore.models.need import need
 from outcore.models.placement import place
-from outcore.models.serve import built_for_cpu
 from outcore.models.weights import ensure
 
 if TYPE_CHECKING:
@@ -24,9 +23,7 @@ def sub_launch(logs: Path, *, kv_tokens: int | None = None) -> Launch:
         logs: folder for the engine's log.
         kv_tokens: what its KV cache is to hold; None leaves it to the placement.
     """
-    machine = detect()
-    if built_for_cpu():
-        machine = replace(machine, gpus=())
+    machine = usable()
     model = defaults(machine)[1]
     folder = ensure(model)
     needs = need(folder)

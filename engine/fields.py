@@ -16,6 +16,11 @@ _NUMBER = re.compile(
     r"[-+]?[$\u20ac\u00a3]?\s?(?:\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d{1,3}(?:\.\d{3})*,\d+"
     r"|(?:\d+(?:\.\d+)?|\.\d+)(?:[eE][-+]?\d+)?)\s?%?"
 )
+# Numbers of which one mark or the other can't stand for thousands.
+_BY_COMMA = re.compile(
+    r"(?<![\d,.])(?:0|\d+(?:\.\d{3})*),(?:\d{1,2}|\d{4,})(?![\d,.])|(?<![\d,])0,\d"
+)
+_BY_POINT = re.compile(r",\d{3}\.\d|(?<![\d,.])(?:0|\d+)\.(?:\d{1,2}|\d{4,})(?![\d,.])")
 _NEARLY = 0.95
 _TYPED = 300
 _LABELS = 20
@@ -59,7 +64,8 @@ def _field(name: str, values: Sequence[Any]) -> Field:
     held = [value for value in values if value not in ("", None)]
     labels = sorted(set(map(shown, held))) if kind == "label" else ()
     day_first = _day_first(held) if kind == "date" else None
-    return Field(name, kind, shown(held[0]) if held else "", tuple(labels), day_first)
+    comma = kind == "number" and _by_comma(held)
+    return Field(name, kind, shown(held[0]) if held else "", tuple(labels), day_first, comma)
 
 
 def _day_first(values: Sequence[Any]) -> bool | None:
@@ -67,6 +73,11 @@ def _day_first(values: Sequence[Any]) -> bool | None:
     told = day_first_of(texts)
     differs = told is not None and any(as_date(text) != as_date(text, told) for text in texts)
     return told if differs else None
+
+
+def _by_comma(values: Sequence[Any]) -> bool:
+    texts = [value for value in values if isinstance(value, str)]
+    return any(map(_BY_COMMA.search, texts)) and not any(map(_BY_POINT.search, texts))
 
 
 def _share(values: Sequence[Any], fits: Any) -> float:

@@ -57,7 +57,7 @@ def layout_of(corpus: Corpus) -> Layout:
             if whole and whole.shape.form == "csv" and (fit is None or fit.share < whole.share):
                 fit = whole
         if fit is not None:
-            return _of_lines(sample, fit.shape, corpus.chars)
+            return _of_lines(sample, fit.shape, corpus.chars, named=tables)
         genre = genre_of_lines(texts, sample.head)
     return Layout(genre, exact=sample.whole)
 
@@ -81,9 +81,11 @@ def _of_objects(corpus: Corpus, sample: Sample) -> Layout | None:
     )
 
 
-def _of_lines(sample: Sample, shape: Shape, chars: int) -> Layout:
+def _of_lines(sample: Sample, shape: Shape, chars: int, *, named: bool) -> Layout:
     parsed = _parsed(sample, shape)
-    shape = _with_digits(shape, [values for _, values in parsed if values is not None])
+    if not named:
+        # In a file that is called a table, a row without figures is one of which none are known.
+        shape = _with_digits(shape, [values for _, values in parsed if values is not None])
     if shape.digits:
         parsed = _parsed(sample, shape)
     header = next(

@@ -61,7 +61,7 @@ def pull(args: argparse.Namespace) -> int:
     Raises:
         ConfigError: a name is unknown; nothing was fetched.
     """
-    models = [resolve(name) for name in args.names] or list(defaults(machine.detect()))
+    models = [resolve(name) for name in args.names] or list(defaults(machine.usable()))
     progress = on_stderr()
     failed = False
     for model in models:

@@ -20,10 +20,10 @@ def weight_files(folder: Path) -> list[Path]:
     index = folder / _INDEX
     if index.is_file():
         try:
-            names = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
-        except (ValueError, KeyError, AttributeError):
+            names = json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()
+            return sorted({folder / name for name in names})
+        except (ValueError, KeyError, AttributeError, TypeError, RecursionError):
             return [index.with_name("model.safetensors")]
-        return sorted(folder / name for name in names)
     return sorted(folder.glob("*.safetensors"))
 
 

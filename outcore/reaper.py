@@ -30,19 +30,11 @@ class Reaper:
     """This process's link to its reaper. One per process, made at first use."""
 
     def __init__(self) -> None:
-        read, self._write = os.pipe()
         self._lock = threading.Lock()
         self._owner = os.getpid()
-        with os.fdopen(read, "rb") as source:
-            # sys.executable -I -S: no site, no user code, a few milliseconds.
-            self._process = subprocess.Popen(
-                [sys.executable, "-I", "-S", str(Path(__file__).resolve())],
-                stdin=source,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                start_new_session=True,
-                cwd="/",
-            )
+        # What it was told and still holds, should it be killed itself.
+        self._told: dict[tuple[str, object], bytes] = {}
+        self._process, self._write = _started()
         os.register_at_fork(after_in_child=self._in_forked_child)
 
     @property
@@ -60,7 +52,7 @@ class Reaper:
 
     def release_group(self, pid: int) -> None:
         """Forget a group that has ended."""
-        self._tell({"gone": pid})
+        self._tell({"gone": pid}, ends="group")
 
     def adopt_path(self, path: Path) -> None:
         """Remove this file or folder should this process die."""
@@ -68,7 +60,7 @@ class Reaper:
 
     def release_path(self, path: Path) -> None:
         """Forget a path that has been removed in good order."""
-        self._tell({"drop": str(path)})
+        self._tell({"drop": str(path)}, ends="path")
 
     def close(self) -> None:
         """Let the reaper go; it ends whatever it was told of that is still there."""
@@ -79,11 +71,24 @@ class Reaper:
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(timeout=5)
 
-    def _tell(self, message: dict[str, object]) -> None:
+    def _tell(self, message: dict[str, object], ends: str = "") -> None:
         line = (json.dumps(message) + "\n").encode()
+        kind, what = next(iter(message.items()))
         with self._lock:
-            if self._write != _CLOSED:
+            if ends:
+                self._told.pop((ends, what), None)
+            else:
+                self._told[kind, what] = line
+            if self._write == _CLOSED:
+                return
+            try:
                 os.write(self._write, line)
+            except BrokenPipeError:
+                os.close(self._write)
+                self._process.wait()
+                self._process, self._write = _started()
+                for one in self._told.values():
+                    os.write(self._write, one)
 
     def _in_forked_child(self) -> None:
         if self._write == _CLOSED:
@@ -95,6 +100,22 @@ class Reaper:
             os.write(self._write, (json.dumps(message) + "\n").encode())
         os.close(self._write)
         self._write = _CLOSED
+
+
+def _started() -> tuple[subprocess.Popen[bytes], int]:
+    """A new process, and the end of its pipe to write to."""
+    read, write = os.pipe()
+    with os.fdopen(read, "rb") as source:
+        # sys.executable -I -S: no site, no user code, a few milliseconds.
+        process = subprocess.Popen(
+            [sys.executable, "-I", "-S", str(Path(__file__).resolve())],
+            stdin=source,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+            cwd="/",
+        )
+    return process, write
 
 
 _current: Reaper | None = None

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from planning import planned, scene_of
 
 from outcore.engine.plans.bounds import bounds
 from outcore.engine.plans.limits import Limits
+from outcore.engine.plans.plan import NoPlan
+from outcore.kernel_sandbox.inside.corpus import open_context
+from outcore.kernel_sandbox.inside.dates import as_date
+from outcore.kernel_sandbox.inside.numbers import as_number
+from outcore.kernel_sandbox.inside.record_list import Records
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 ORDERS = "city,unit_price,items,opened\n" + "".join(
@@ -38,6 +44,8 @@ AMOUNTS = "name,amount\n" + "".join(f"Bob{n},{n * 7}\n" for n in range(60))
         ("5 or more", (">=", 5), None),
         ("5 kg or less", None, ("<=", 5)),
         ("between 2 and 4", (">=", 2), ("<=", 4)),
+        ("at most thirty", None, ("<=", 30)),
+        ("between 4 and 2", (">=", 2), ("<=", 4)),
         ("from $2 to $4.5", (">=", 2), ("<=", 4.5)),
     ],
 )
@@ -118,3 +126,46 @@ async def test_plans(tmp_path: Path, question: str, kind: str, output: str) -> N
     )
     assert asked.plan["kind"] == kind
     assert asked.output.startswith(output)
+
+
+GRADED = "id,opened,minutes,grade\n" + "".join(
+    f"T{n},{2020 + n % 5}-03-11,{10 + n},{1 + n % 5}\n" for n in range(60)
+)
+GRADES = [(2020 + n % 5, 10 + n, 1 + n % 5) for n in range(60)]
+CHOICES: list[tuple[str, Callable[[int, int, int], bool]]] = [
+    ("How many were opened after 2021?", lambda y, m, g: y > 2021),
+    ("How many did not take more than 30 minutes?", lambda y, m, g: m <= 30),
+    ("How many took at most thirty minutes?", lambda y, m, g: m <= 30),
+    ("How many are of grade 5?", lambda y, m, g: g == 5),
+    ("How many are not of grade 5?", lambda y, m, g: g != 5),
+    ("How many with 30 minutes or more?", lambda y, m, g: m >= 30),
+    ("How many of grade 5 took less than 40 minutes?", lambda y, m, g: g == 5 and m < 40),
+    ("How many took less than 20 minutes or over 60 minutes?", lambda y, m, g: m < 20 or m > 60),
+]
+
+
+@pytest.mark.parametrize(("question", "chosen"), CHOICES, ids=[one for one, _ in CHOICES])
+def test_numbers_are_meant_as_they_are_said(
+    tmp_path: Path, question: str, chosen: Callable[[int, int, int], bool]
+) -> None:
+    scene = scene_of(tmp_path, question, GRADED)
+    names: dict[str, Any] = {
+        "records": Records(open_context(scene.corpus.folder), scene.layout),
+        "as_number": as_number,
+        "as_date": as_date,
+    }
+    exec("\n".join(Limits.sure(scene, ()).code()), names)
+    assert len(names["rows"]) == sum(chosen(*one) for one in GRADES)
+
+
+def test_the_year_of_a_date_bounds_no_number(tmp_path: Path) -> None:
+    scene = scene_of(
+        tmp_path, "How many were opened after 2021?", GRADED.replace(",grade", ",note")
+    )
+    assert not scene.bounds
+
+
+def test_a_number_that_is_said_of_no_field_is_not_guessed_at(tmp_path: Path) -> None:
+    scene = scene_of(tmp_path, "What is the total of what is above 50, in minutes?", GRADED)
+    with pytest.raises(NoPlan, match="said of no field"):
+        Limits.sure(scene, ())

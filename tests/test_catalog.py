@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import pytest
 
+from outcore.doctor import _weights
 from outcore.errors import ConfigError
 from outcore.models.catalog import BUILT_IN, catalog, current, defaults, load
+from outcore.models.local import shelves
 from outcore.models.machine import Gpu, Machine
 from outcore.models.model import FolderSource, HubSource, WheelSource
 from outcore.models.resolve import resolve
@@ -223,3 +226,26 @@ def test_resolve_unknown_name(text: str) -> None:
         resolve(text)
     assert "Known names: qwen2.5-coder-0.5b" in str(caught.value)
     assert ("Did you mean" in str(caught.value)) == (text in ("qwen2.5-coder-1b", "smollm"))
+
+
+@pytest.mark.parametrize(
+    ("name", "words"), [("a" * 5_000, "can't be looked at"), ("~no-such-user/model", "home folder")]
+)
+def test_resolve_names_no_disk_can_hold(name: str, words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        resolve(name)
+
+
+def test_a_shelf_of_a_user_that_is_not_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OUTCORE_WEIGHTS", "~no-such-user/models")
+    with pytest.raises(ConfigError, match="OUTCORE_WEIGHTS: '~no-such-user/models'"):
+        shelves()
+
+
+def test_the_doctor_looks_for_shelves_where_models_are_looked_for(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("OUTCORE_WEIGHTS", f"~{os.pathsep}~/gone")
+    told = [one.text for one in _weights() if not one.good]
+    assert told == [f"there is no folder {home / 'gone'}"]

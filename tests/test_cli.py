@@ -6,14 +6,11 @@ import json
 import os
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from outcore import cli
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def outcore(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -151,3 +148,20 @@ def test_doctor_without_bubblewrap_tells_the_fix(
     told = capsys.readouterr().out
     assert "BAD  sandbox" in told
     assert "apt install bubblewrap" in told
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_output_that_finds_no_room(unbuffered: str) -> None:
+    with Path("/dev/full").open("w") as full:
+        ran = subprocess.run(
+            [sys.executable, "-P", "-m", "outcore", "memo", "stats"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=os.environ | {"PYTHONUNBUFFERED": unbuffered},
+            check=False,
+        )
+    assert ran.returncode == 1
+    assert ran.stderr == (
+        "outcore: the output can't be written: No space left on device; make room where it goes\n"
+    )

@@ -280,7 +280,7 @@ def run(program: str, corpus: Corpus, layout: Layout, says: list[Any]) -> list[s
 # Names of the tools, of what they give and of what the programs make of it.
 _LISTED = """
 list records rows r d g as_date as_number n x key value told end each line items values max min
-round default dict isoformat strftime month str casefold labels llm_classify tally
+round default dict tied isoformat strftime month str casefold labels llm_classify tally
 counts print compare shares sole groups leaders total most least each label zip group one other
 sum all found len pairs done search grep hits within entries llm_map join split pieces slices
 lists piece some strip setdefault values task parts told shorter whole map summary llm_query
@@ -298,6 +298,7 @@ def check(program: str) -> None:
                 assert name in VOCABULARY, program
             case ast.keyword(name):
                 assert name in {"by", "task", "schema", "k", "flags", "text", "max_tokens"} | {
+                    "comma",
                     "day_first",
                     "default",
                 }, program

@@ -77,3 +77,9 @@ def test_kernels_is_never_taken_for_another_package() -> None:
 def test_reaper_needs_the_standard_library_alone() -> None:
     for name in imports(ROOT / "outcore" / "reaper.py"):
         assert name.split(".")[0] in sys.stdlib_module_names
+
+
+def test_an_image_takes_nothing_that_was_set_up_here() -> None:
+    # A .venv carried in has the host's python, and `python3 -m venv` does not mend it.
+    ignored = (ROOT / ".dockerignore").read_text(encoding="utf-8").split()
+    assert {".venv", ".git"} <= set(ignored)

@@ -10,10 +10,12 @@ from planning import scene_of
 
 from outcore.engine.plans.labelling import Labelling
 from outcore.engine.plans.limits import Limits
+from outcore.engine.plans.plan import NoPlan
 from outcore.engine.plans.planner import offered
 from outcore.kernel_sandbox.inside.dates import as_date
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from outcore.engine.plans.plan import Kind
@@ -87,6 +89,23 @@ TIMES = {
     "How many came since 2022?": DAYS[7:],
     "How many of the parcels came in March 2021, and in Oslo?": DAYS[4:5],
     "May I know how many came in 1,200 boxes?": DAYS,
+    "How many came on 2021-01-05 or 2021-03-02?": [DAYS[1], DAYS[4]],
+    "How many came in January 2021 or March 2021?": [*DAYS[1:3], DAYS[4]],
+    "How many came in January and March 2021?": [*DAYS[1:3], DAYS[4]],
+    "How many came between January and March 2021?": DAYS[1:5],
+    "How many came after 2021-01-05 and before 2021-03-02?": DAYS[2:4],
+    "How many came after 2021-01-05 until 2021-03-02?": DAYS[2:5],
+    "How many came before 2021-01-20 or after 2021-05-09?": [*DAYS[:2], *DAYS[6:]],
+    "How many came in November 2021 or later?": DAYS[6:],
+    "How many came in 2021 and before?": DAYS[:7],
+    "How many came from March 2021 onwards?": DAYS[4:],
+    "How many came from March 2021 to 2022?": DAYS[4:],
+    "How many came between 2020 and 5 January 2021?": DAYS[:2],
+    "How many did not come in 2021?": [DAYS[0], DAYS[7]],
+    "How many came, except for January 2021?": [DAYS[0], *DAYS[3:]],
+    "How many did not come between 2021-01-20 and 2021-03-02?": [*DAYS[:2], *DAYS[5:]],
+    "How many did not come in March?": [*DAYS[:4], *DAYS[5:7]],
+    "How many came before February or after October?": [*DAYS[:3], DAYS[6]],
 }
 
 
@@ -115,6 +134,38 @@ def test_both_sides_of_a_time_are_compared(tmp_path: Path, when: str, split: str
     assert kept(limits) == DAYS
 
 
+ORDERS = "ordered,delivery_date,state,note\n" + "".join(
+    f"2021-0{1 + n % 6}-10,2022-0{1 + n % 6}-10,{('closed', 'open')[n % 2]},note number {n}\n"
+    for n in range(60)
+)
+
+
+@pytest.mark.parametrize(
+    ("question", "name"),
+    [
+        ("How many orders were delivered after 2022-03-01?", "delivery_date"),
+        ("How many orders were ordered after 2021-03-01?", "ordered"),
+        ("How many were there after 2021-03-01?", "ordered"),
+        ("How many orders delivered had been ordered in March 2021?", "ordered"),
+    ],
+)
+def test_of_several_dates_the_one_that_is_named_is_meant(
+    tmp_path: Path, question: str, name: str
+) -> None:
+    [test] = Limits.of(scene_of(tmp_path, question, ORDERS), ()).tests
+    assert f"as_date(r['{name}'])" in test
+
+
+@pytest.mark.parametrize(
+    ("question", "state"),
+    [("How many were delivered after 2022-03-01?", False), ("How many are delivered?", True)],
+)
+def test_a_date_s_name_that_is_a_value_too(tmp_path: Path, question: str, state: bool) -> None:
+    context = ORDERS.replace("delivery_date", "delivered").replace("closed", "delivered")
+    limits = Limits.of(scene_of(tmp_path, question, context), ())
+    assert (limits.fields == ("state",)) is state
+
+
 VALUES: list[tuple[str, tuple[str, ...], list[str]]] = [
     ("How many parcels of PX-101 came?", (), DAYS[1::3]),
     ("How many parcels came to oslo?", (), DAYS[::2]),
@@ -123,6 +174,60 @@ VALUES: list[tuple[str, tuple[str, ...], list[str]]] = [
     ("How many parcels came to PX-999?", ("PX-999", "Rome"), DAYS),
     ("How many parcels are there?", ("Oslo", "PX-100"), DAYS),
 ]
+
+
+# Whoever is asked for has a state, and the codes of states are words of any sentence.
+PEOPLE = [
+    {
+        "home": ["New York", "York", "Rome"][n % 3],
+        "work": ["Rome", "New York", "York"][n % 4 % 3],
+        "state": ["open", "closed"][n % 2],
+        "priority": ["low", "urgent"][n % 5 == 0],
+        "code": ["IN", "CA", "OR", "NO"][n % 4],
+        "note": f"What was said to them on the day number {n}, word for word.",
+    }
+    for n in range(60)
+]
+CONTEXT = "".join(json.dumps(row) + "\n" for row in PEOPLE)
+CHOSEN: list[tuple[str, Callable[[dict[str, str]], bool]]] = [
+    ("How many are not closed?", lambda r: r["state"] != "closed"),
+    ("How many aren't closed?", lambda r: r["state"] != "closed"),
+    ("How many, except for those that are urgent?", lambda r: r["priority"] != "urgent"),
+    ("How many have a priority other than low?", lambda r: r["priority"] != "low"),
+    (
+        "How many not urgent ones are open?",
+        lambda r: (r["priority"], r["state"]) == ("low", "open"),
+    ),
+    ("How many are not only urgent?", lambda r: r["priority"] == "urgent"),
+    ("How many have the home New York?", lambda r: r["home"] == "New York"),
+    ("How many have the home Rome or York?", lambda r: r["home"] != "New York"),
+    ("How many have York for their work?", lambda r: r["work"] == "York"),
+    ("How many are in CA?", lambda r: r["code"] == "CA"),
+    ("How many are of the code NO or in IN?", lambda r: r["code"] in ("NO", "IN")),
+    ("How many are urgent or open?", lambda r: r["priority"] == "urgent" or r["state"] == "open"),
+    ("How many urgent and open?", lambda r: r["priority"] == "urgent" and r["state"] == "open"),
+]
+
+
+@pytest.mark.parametrize(("question", "meant"), CHOSEN, ids=[one for one, _ in CHOSEN])
+def test_values_are_meant_as_they_are_said(
+    tmp_path: Path, question: str, meant: Callable[[dict[str, str]], bool]
+) -> None:
+    limits = Limits.of(scene_of(tmp_path, question, CONTEXT), ())
+    names: dict[str, Any] = {"records": PEOPLE}
+    exec("\n".join(limits.code()), names)
+    assert limits.tests
+    assert names["rows"] == [row for row in PEOPLE if meant(row)]
+
+
+@pytest.mark.parametrize(
+    "question", ["How many are of Rome?", "How many are urgent or open, and of the code CA?"]
+)
+def test_what_is_not_clear_limits_nothing(tmp_path: Path, question: str) -> None:
+    scene = scene_of(tmp_path, question, CONTEXT)
+    assert not Limits.of(scene, ()).tests
+    with pytest.raises(NoPlan):
+        Limits.sure(scene, ())
 
 
 @pytest.mark.parametrize(("question", "guessed", "days"), VALUES)

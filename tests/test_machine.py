@@ -5,8 +5,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from outcore.errors import ConfigError
-from outcore.models.machine import Gpu, cgroup_left, detect, read_smi, visible
+from outcore.errors import ConfigError, ModelError
+from outcore.models import machine as machines
+from outcore.models.machine import Gpu, cgroup_left, detect, read_smi, usable, visible
+from outcore.models.progress import SILENT
+from outcore.models.serve import serve
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -84,3 +87,26 @@ def test_driver_tool_that_fails_or_answers(
     assert [gpu.name for gpu in detect().gpus] == (
         [] if script == "exit 9" else ["NVIDIA RTX 4090"]
     )
+
+
+@pytest.mark.parametrize("setting", ["MIG-1234", "0"])
+async def test_a_server_elsewhere_is_asked_whatever_gpus_are_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, setting: str
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", setting)
+    with pytest.raises(ModelError, match="nothing serves models at http"):
+        await serve("http://127.0.0.1:1", None, scratch=tmp_path, logs=tmp_path, progress=SILENT)
+
+
+@pytest.mark.parametrize("for_cpu", [True, False])
+def test_a_build_for_processors_uses_no_gpu(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, for_cpu: bool
+) -> None:
+    tool = tmp_path / "nvidia-smi"
+    tool.write_text(f"#!/bin/sh\ncat <<'.'\n{SMI[2]}\n.\n")
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0" if for_cpu else "2")
+    monkeypatch.setattr(machines, "built_for_cpu", lambda: for_cpu)
+    assert len(usable().gpus) == (0 if for_cpu else 1)

@@ -12,7 +12,7 @@ from planning import planned, scene_of
 
 from outcore.engine.plans.count import Count
 from outcore.engine.plans.gather import Gather
-from outcore.engine.plans.measure import Measure
+from outcore.engine.plans.measure import Measure, measured
 from outcore.engine.plans.plan import NoPlan
 from outcore.engine.plans.planner import offered
 from outcore.kernel_sandbox.inside.corpus import open_context
@@ -200,6 +200,15 @@ async def test_counts_of_each_label_are_the_answer(tmp_path: Path) -> None:
         ("3,5 km", 3.5),
         ("12,345", 12345.0),
         (".5", 0.5),
+        ("-$12.50", -12.5),
+        ("- \u20ac5", -5.0),
+        ("\u2212\u00a31,000", -1000.0),
+        ("(1,234.50)", -1234.5),
+        ("12.50-", -12.5),
+        ("Ann (12)", 12.0),
+        ("from 3 - 5", 3.0),
+        ("0,125", 0.125),
+        ("1e400", None),
         ("1e3", 1000.0),
         (7, 7.0),
         (2.5, 2.5),
@@ -304,3 +313,84 @@ def test_what_is_not_asked_how_many_there_are_is_not_counted(tmp_path: Path) -> 
         ran(
             tmp_path, Count(), "Which service fails the most in June?", {"labels": ["service"]}, LOG
         )
+
+
+@pytest.mark.parametrize(
+    ("value", "number"),
+    [("1,250", 1.25), ("1.250", 1250.0), ("1.234.567,5 kg", 1234567.5), ("-,5", -0.5), ("", None)],
+)
+def test_numbers_with_a_decimal_comma(value: str, number: float | None) -> None:
+    assert as_number(value, comma=True) == number
+
+
+@pytest.mark.parametrize(
+    ("written", "total"),
+    [
+        (["$100.00", "-$40.00", "$25.50"], 85.5),
+        (["0,125", "12,5", "1,250"], 13.875),
+        (["1.250,00", "2.000", "7,5"], 3257.5),
+        (["1,250", "2,000", "7.5"], 3257.5),
+    ],
+)
+def test_a_column_is_added_up_as_it_is_written(
+    tmp_path: Path, written: list[str], total: float
+) -> None:
+    lines = [f"A{n};{one};note {n}" for n, one in enumerate(written * 8)]
+    scene = scene_of(tmp_path, "What is the total amount?", "id;amount;note\n" + "\n".join(lines))
+    program = Measure().plan(scene, {}).program
+    printed: list[Any] = []
+    names = {
+        "records": Records(open_context(scene.corpus.folder), scene.layout),
+        "as_number": as_number,
+        "print": lambda *some: printed.extend(some),
+    }
+    exec(program, names)
+    assert total * 8 in printed
+
+
+GRADED = "grade,minutes,note\n" + "".join(f"{1 + n % 5},{10 + n},note {n}\n" for n in range(60))
+
+
+@pytest.mark.parametrize(
+    ("question", "field"),
+    [
+        ("What is the average of minutes of all grades?", "minutes"),
+        ("How many minutes in total, over every grade?", "minutes"),
+        ("What is the lowest grade of those with minutes?", "grade"),
+    ],
+)
+def test_the_field_that_is_asked_for_is_measured(tmp_path: Path, question: str, field: str) -> None:
+    found = measured(scene_of(tmp_path, question, GRADED))
+    assert found is not None
+    assert found.name == field
+
+
+@pytest.mark.parametrize(
+    "question", ["What is the average of minutes for each grade?", "Minutes in total by grade?"]
+)
+def test_numbers_group_where_they_are_names(tmp_path: Path, question: str) -> None:
+    program = Measure().plan(scene_of(tmp_path, question, GRADED), {}).program
+    assert "groups = group(rows, 'grade')" in program
+
+
+KEYED = "id,buyer,amount\n" + "".join(f"S-{n},Ann Lee-{n % 40},{n}\n" for n in range(80))
+
+
+@pytest.mark.parametrize(
+    ("question", "total"),
+    [
+        ("What is the total amount of S-12?", 12),
+        ("What is the sum of amount for Ann Lee-7.", 7 + 47),
+        ("What is the total amount, in EUR, of Ann Lee-7 and Ann Lee-8?", 7 + 47 + 8 + 48),
+    ],
+)
+def test_keys_and_names_limit_too(tmp_path: Path, question: str, total: int) -> None:
+    scene = scene_of(tmp_path, question, KEYED)
+    printed: list[Any] = []
+    names = {
+        "records": Records(open_context(scene.corpus.folder), scene.layout),
+        "as_number": as_number,
+        "print": lambda *some: printed.extend(some),
+    }
+    exec(Measure().plan(scene, {}).program, names)
+    assert total in printed

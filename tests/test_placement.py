@@ -9,6 +9,7 @@ import pytest
 
 from outcore.errors import ConfigError, WeightsError
 from outcore.models.catalog import BUILT_IN, load
+from outcore.models.files import missing_files
 from outcore.models.machine import Gpu, Machine
 from outcore.models.need import ModelNeed, need
 from outcore.models.placement import place
@@ -279,3 +280,20 @@ def test_need_counts_the_shards_the_index_names(tmp_path: Path) -> None:
         need(folder)
     (folder / "model-2.safetensors").write_bytes(b"\0" * 20)
     assert need(folder).weight_bytes == 30
+
+
+@pytest.mark.parametrize(
+    "text", ["[]", "null", '{"weight_map": {"a": 1}}', '{"weight_map": {"a": []}}', "\0"]
+)
+def test_an_index_that_is_damaged_is_a_lack(tmp_path: Path, text: str) -> None:
+    (tmp_path / "model.safetensors.index.json").write_text(text)
+    assert "model.safetensors" in missing_files(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"num_attention_heads": 0, "hidden_size": 8}'])
+def test_a_config_that_is_damaged_is_told(tmp_path: Path, text: str) -> None:
+    for name in ("tokenizer.json", "model.safetensors"):
+        (tmp_path / name).touch()
+    (tmp_path / "config.json").write_text(text)
+    with pytest.raises(WeightsError, match="can't be understood"):
+        need(tmp_path)

@@ -140,6 +140,38 @@ async def test_counts_of_what_a_field_holds(
     assert not run.sub.asked
 
 
+@pytest.mark.parametrize(
+    ("question", "output"),
+    [
+        ("Which level is the most common?", "WARN is the most common level with 15 of 24 records"),
+        ("In how many months is WARN the most common level?", "2 of 3 months"),
+    ],
+)
+async def test_what_is_null_is_no_label_and_of_no_month(
+    tmp_path: Path, question: str, output: str
+) -> None:
+    levels = [
+        "WARN",
+        None,
+        "INFO",
+        "WARN",
+        "WARN",
+        None,
+        "INFO",
+        "WARN",
+        None,
+        "WARN",
+        "INFO",
+        None,
+    ]
+    lines = "".join(
+        json.dumps({"time": f"2024-0{1 + n % 3}-10" if n % 12 else None, "level": level}) + "\n"
+        for n, level in enumerate(levels * 3)
+    )
+    run = await planned(tmp_path, question, lines, "count", count(labels=["WARN"]))
+    assert output in run.output
+
+
 PAIRS = "List all pairs of users where "
 
 
@@ -453,4 +485,5 @@ def test_labels_that_a_field_holds_need_no_reading(tmp_path: Path) -> None:
     found = Labelling.of(scene_of(tmp_path, "Is warn rarer than error?", LOGS), ("warn", "error"))
     assert found is not None
     assert (found.field.name, found.labels, found.named) == ("level", (), ("WARN", "ERROR"))
-    assert found.code() == ["labels = [str(r['level']) for r in rows]"]
+    told = "labels = [None if r['level'] is None else str(r['level']) for r in rows]"
+    assert found.code() == [told]

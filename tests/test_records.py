@@ -326,3 +326,12 @@ async def test_records_in_a_kernel_that_was_up_before(tmp_path: Path) -> None:
             await asyncio.gather(*pool._warm)
     finally:
         await pool.close()
+
+
+@pytest.mark.parametrize(("name", "rows"), [("table.csv", 42), ("lines.txt", 40)])
+def test_rows_of_a_table_without_figures_are_rows(tmp_path: Path, name: str, rows: int) -> None:
+    path = tmp_path / name
+    known = "".join(f"N{n},{20 + n},{n % 7},Oslo\n" for n in range(40))
+    path.write_text(f"name,age,score,city\n{known}Zoe,unknown,unknown,Oslo\nAbe,n/a,n/a,Oslo\n")
+    corpus = stage(path, tmp_path / "context")
+    assert len(Records(open_context(corpus.folder), layout_of(corpus))) == rows

@@ -377,6 +377,19 @@ def test_joined_file_that_was_torn_is_not_used(lab: Lab, scratch: tuple[Path, in
     assert not torn.exists()
 
 
+def _overwritten(wheel: Path) -> None:
+    """The member's compressed bytes, of which zlib makes nothing."""
+    with zipfile.ZipFile(wheel) as archive:
+        held = {one.filename: archive.read(one) for one in archive.infolist()}
+    with zipfile.ZipFile(wheel, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in held.items():
+            archive.writestr(name, bytes(10_000) if name.endswith(".bin") else content)
+        [member] = [one for one in archive.infolist() if one.filename.endswith(".bin")]
+    with wheel.open("r+b") as file:
+        file.seek(member.header_offset + 30 + len(member.filename))
+        file.write(b"\xff" * 8)
+
+
 @pytest.mark.parametrize(
     ("damage", "reason"),
     [
@@ -385,8 +398,9 @@ def test_joined_file_that_was_torn_is_not_used(lab: Lab, scratch: tuple[Path, in
             lambda wheel: zipfile.ZipFile(wheel, "a").writestr("tiny_part1/data/part99.bin", b"x"),
             "holds 2 files",
         ),
+        (lambda wheel: _overwritten(wheel), "is damaged: Error -3"),
     ],
-    ids=["truncated", "two members"],
+    ids=["truncated", "two members", "compressed bytes"],
 )
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
 def test_damaged_wheel(

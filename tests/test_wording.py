@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from outcore.engine.plans.conditions import Condition, Side, Test, Timing, conditions, timings
+from outcore.engine.plans.conditions import (
+    COMPARED,
+    Condition,
+    Side,
+    Test,
+    Timing,
+    conditions,
+    timings,
+)
 from outcore.engine.plans.wording import listings, mentions, number_of
 
 LABELS = ("bug report", "feature request", "praise", "query")
@@ -99,6 +107,34 @@ def one(label: str, test: Test, number: int) -> Condition:
             [one("query", ">=", 2)],
         ),
         ("nothing of the kind", []),
+        ("queries at most three times", [one("query", "<=", 3)]),
+        ("queries exactly three times", [one("query", "==", 3)]),
+        ("a query fewer than three times", [one("query", "<=", 2)]),
+        ("queries no more than three times", [one("query", "<=", 3)]),
+        (
+            "queries between 2 and 4 times",
+            [one("query", ">=", 2), one("query", "<=", 4)],
+        ),
+        ("queries at least twice", [one("query", ">=", 2)]),
+        ("a query more than once", [one("query", ">=", 2)]),
+        ("twenty-five queries", [one("query", ">=", 25)]),
+        ("thirty queries", [one("query", ">=", 30)]),
+        ("a dozen queries", [one("query", ">=", 12)]),
+        ("doesn't have praise", [one("praise", "==", 0)]),
+        ("does not have at least two queries", [one("query", "<=", 1)]),
+        ("not exactly two queries", [one("query", "!=", 2)]),
+        (
+            "more than two but fewer than five queries",
+            [one("query", ">=", 3), one("query", "<=", 4)],
+        ),
+        (
+            "two queries or a praise",
+            [Condition(("query",), ">=", 2, (one("praise", ">=", 1),))],
+        ),
+        (
+            "less than two queries or more than two praise",
+            [Condition(("query",), "<=", 1, (one("praise", ">=", 3),))],
+        ),
     ],
 )
 def test_conditions(words: str, expected: list[Condition]) -> None:
@@ -156,3 +192,24 @@ def test_conditions_as_code() -> None:
     for side, holds in ((">", False), (">=", True), ("<", False), ("<=", True)):
         timing = Timing("praise", side, "2021-05-01")  # type: ignore[arg-type]  # the four sides
         assert eval(timing.code("g", "r['d']"), {"g": rows}) is holds
+
+
+@pytest.mark.parametrize(
+    ("words", "compared"),
+    [
+        ("more queries than praise", True),
+        ("the same number of queries and praise", True),
+        ("twice as many queries as praise", True),
+        ("more than two queries and fewer than three bug reports", False),
+        ("two or more queries, and less than two praise", False),
+    ],
+)
+def test_labels_that_are_held_against_each_other(words: str, compared: bool) -> None:
+    assert bool(COMPARED.search(words)) is compared
+
+
+def test_of_two_conditions_one_may_hold() -> None:
+    [found] = conditions("two queries or a praise", LABELS)
+    groups = [["query"], ["query", "query"], ["praise"], ["bug report"]]
+    told = [eval(found.code("g"), {"g": [{"label": one} for one in some]}) for some in groups]
+    assert told == [False, True, True, False]

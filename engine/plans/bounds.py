@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
-from outcore.engine.plans.wording import spans
+from outcore.engine.plans.wording import COUNTED, denied, number_of, spans
 from outcore.kernel_sandbox.inside.numbers import as_number
 
 if TYPE_CHECKING:
@@ -30,6 +30,8 @@ _FIGURE = (
     r"(?:[$\u20ac\u00a3]\s?)?(?P<{0}>[-\u2212]?(?:\d{{1,3}}(?:,\d{{3}})+|\d+)(?:\.\d+)?)"
     r"(?![\w.,/-]*\d)"
 )
+# The same, or a word for it.
+_FIGURE = rf"(?:{_FIGURE}|(?P<{{0}}_word>{COUNTED})\b)"
 _LOW, _HIGH, _AT, _FIRST = (_FIGURE.format(one) for one in ("low", "high", "at", "first"))
 _UP, _DOWN = "more|above|over|higher|greater|later", "less|fewer|below|under|lower|earlier"
 _UNIT = r"(?:\s*[^\s\d]{1,9})?"
@@ -52,6 +54,18 @@ _ENDED = re.compile(
     re.IGNORECASE,
 )
 
+_EQUAL = re.compile(
+    r"\s*(?:is|was|are|of|=|:|equals?)?\s*(?P<number>[-\u2212]?\d+(?:,\d{3})*(?:\.\d+)?)"
+    r"(?![\w.,/-]*\d)(?!\s*(?:or|and|to)\b)",
+    re.IGNORECASE,
+)
+_HAVING = re.compile(
+    r"\b(?:with|took|take|exactly|rated|scored|has|have|had|gave|got)\s+"
+    r"(?P<number>\d+(?:,\d{3})*(?:\.\d+)?)[\s-]\Z",
+    re.IGNORECASE,
+)
+_NEAR = 100
+
 
 class Bound(NamedTuple):
     """A number that the question bounds something by.
@@ -61,19 +75,23 @@ class Bound(NamedTuple):
         end: where it ends.
         low: how it compares with the least, `>` or `>=`, and the least; None without one.
         high: the same for the most.
+        denied: whether what is so bounded is not meant.
     """
 
     start: int
     end: int
     low: tuple[str, float] | None
     high: tuple[str, float] | None
+    denied: bool = False
 
-    def code(self, field: str) -> str:
+    def code(self, field: Field) -> str:
         """As Python over a record `r`."""
         tests = " and ".join(
             f"x {sign} {number:.15g}" for sign, number in filter(None, (self.low, self.high))
         )
-        return f"(x := as_number(r[{field!r}])) is not None and {tests}"
+        comma = ", comma=True" if field.comma else ""
+        tests = f"not ({tests})" if self.denied else tests
+        return f"(x := as_number(r[{field.name!r}]{comma})) is not None and {tests}"
 
 
 def bounds(question: str) -> tuple[Bound, ...]:
@@ -93,6 +111,8 @@ def bounded(question: str, bound: Bound, fields: Iterable[Field]) -> Field | Non
     nearest: tuple[int, Field] | None = None
     for field in fields:
         for start, end in spans(question, field.name):
+            if bound.start <= start < bound.end:
+                return field
             gap = bound.start - end
             if gap >= 0 and _LINKS.match(question[end : bound.start]):
                 nearest = min(nearest or (gap, field), (gap, field), key=lambda one: one[0])
@@ -104,23 +124,39 @@ def bounded(question: str, bound: Bound, fields: Iterable[Field]) -> Field | Non
     return fields[0] if alone else None
 
 
+def equals(question: str, field: Field) -> Iterator[Bound]:
+    """Where the question names a field and its number beside it: `grade 5`, `with 5 stars`."""
+    for start, end in spans(question, field.name):
+        after = _EQUAL.match(question, end)
+        # Of more than that other words tell.
+        prior = None if after else _HAVING.search(question[max(0, start - _NEAR) : start])
+        if after or prior:
+            number = _number(after["number"] if after else prior["number"])  # type: ignore[index]
+            begin = start if after else start - len(prior[0])  # type: ignore[index]
+            gone = denied(question[max(0, begin - _NEAR) : begin])
+            yield Bound(begin, after.end() if after else end, ("==", number), None, gone)
+
+
 def _bounds(question: str) -> Iterator[Bound]:
     for match in _BOUND.finditer(question):
         low: tuple[str, float] | None = None
         high: tuple[str, float] | None = None
-        if match["low"]:
-            low, high = (">=", _number(match["low"])), ("<=", _number(match["high"]))
-        elif match["first"]:
-            number = _number(match["first"])
+        said = {name: text for name, text in match.groupdict().items() if text}
+        figures = {name.removesuffix("_word"): text for name, text in said.items()}
+        gone = denied(question[max(0, match.start() - _NEAR) : match.start()])
+        if "low" in figures:
+            least, most = sorted((_number(figures["low"]), _number(figures["high"])))
+            low, high = (">=", least), ("<=", most)
+        elif "first" in figures:
+            number = _number(figures["first"])
             low, high = ((">=", number), None) if match["up"] else (None, ("<=", number))
         else:
             [sign] = [sign for at, (sign, _) in enumerate(_SIDES) if match[f"s{at}"]]
-            number = _number(match["at"])
+            number = _number(figures["at"])
             low, high = ((sign, number), None) if sign[0] == ">" else (None, (sign, number))
-        yield Bound(match.start(), match.end(), low, high)
+        yield Bound(match.start(), match.end(), low, high, gone)
 
 
 def _number(text: str) -> float:
     number = as_number(text)
-    assert number is not None
-    return number
+    return float(number_of(text) or 0) if number is None else number

@@ -7,13 +7,16 @@ root too small to turn them into a form copies them without fault, and the rest 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal
 
 from outcore.engine.plans.wording import NUMBER, mentions, number_of
 from outcore.kernel_sandbox.inside.dates import as_date
 
-Test = Literal[">=", "==", "<="]
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+Test = Literal[">=", "==", "!=", "<="]
 Side = Literal[">", ">=", "<", "<="]
 
 # How the words before a number compare, and what they add to it. Of two that begin at one place
@@ -37,18 +40,45 @@ _COUNT = re.compile(
     ),
     re.IGNORECASE,
 )
-_NEVER = re.compile(r"\b(?:no|not|never|without|none|neither|nor|lacks?|zero)\b", re.IGNORECASE)
+_NEVER = re.compile(
+    r"\b(?:no|not|never|without|none|neither|nor|lacks?|zero)\b|n['\u2019]t\b",
+    re.IGNORECASE,
+)
+# What turns the number after it round: `does not have at least two`, `not exactly three`.
+_NOT = re.compile(r"(?:\b(?:not|never)|n['\u2019]t)\s+(?:\w+\s+){0,2}\Z", re.IGNORECASE)
+_OPPOSITE: dict[Test, tuple[Test, int]] = {
+    ">=": ("<=", -1),
+    "<=": (">=", 1),
+    "==": ("!=", 0),
+    "!=": ("==", 0),
+}
+_AND = re.compile(r"\s*+,?\s*+(?:but|and)?\s*+", re.IGNORECASE)
+# Two labels that are held against each other are no conditions on each.
+COMPARED = re.compile(
+    r"\b(?:more|fewer|less)\s+(?:(?!\b(?:than|and|but|or|more|fewer|less)\b)[^.;,]){1,60}\bthan\b"
+    r"|\b(?:as\s+(?:many|much|often)|the\s+same\s+number|equally\s+many)\b",
+    re.IGNORECASE,
+)
+_ONCE = re.compile(
+    r"\b(?:(?<=than )|(?<=least )|(?<=most )|(?<=exactly )|(?<=only )|(?<=just ))once\b",
+    re.IGNORECASE,
+)
+_TWICE = re.compile(r"\b(twice|thrice)\b", re.IGNORECASE)
 _BARE = re.compile(rf"\b(?:{NUMBER})\b", re.IGNORECASE)
 # What may follow a label and belongs to it: `two refunds or more`, `refunds at least three times`.
 _LATER = re.compile(
-    r"\s*(?:(?P<more>or more|at least)|(?P<fewer>or (?:fewer|less)|at most))\b(?!\s+\w+\s+times)",
+    r"\s*(?:(?P<more>or more|at least)|(?P<fewer>or (?:fewer|less)|at most))\b"
+    rf"(?!\s+(?:than|{NUMBER})\b)(?!\s+\w+\s+times)",
     re.IGNORECASE,
 )
 _ENDING = re.compile(r"e?s\b", re.IGNORECASE)
-_TIMES = re.compile(
-    r"\s{0,9}(?:\w+\s{1,9})?(?P<count>[^,.;:]{0,200}?)\s{1,9}times\b", re.IGNORECASE
-)
+_TIMES = re.compile(r"\s{0,9}(?P<count>[^,.;:]{0,200}?)\s{1,9}times\b", re.IGNORECASE)
+# What counts the label right after it, and not whatever is said to have it.
+_DIRECT = re.compile(rf"\b(?P<count>{NUMBER})\s+(?:or\s+(?:more|fewer|less)\s+)?\Z", re.IGNORECASE)
 _OR = re.compile(r"\bor\b\s*+(?:(?:with|of|from)\s++)?(?:an?|the)?\s*$", re.IGNORECASE)
+_ARTICLE = re.compile(r"\bor\s+an?\s+\Z", re.IGNORECASE)
+_ELSE = re.compile(r"\w{0,3}\s*+,?\s*+or\b", re.IGNORECASE)
+_OFTEN = {"twice": "two", "thrice": "three"}
 _COMMA = re.compile(r"\s*,\s*(?:an?\s+)?$", re.IGNORECASE)
 # Records of a label that must all lie on one side of a date.
 _DATE = (
@@ -84,16 +114,21 @@ class Condition:
         labels: any of them counts.
         test: how the number compares.
         number: with what.
+        others: conditions of which one is as good as this.
     """
 
     labels: tuple[str, ...]
     test: Test
     number: int
+    others: tuple[Condition, ...] = ()
 
     def code(self, rows: str) -> str:
         """As Python, over records with a `label`."""
         held = ", ".join(map(repr, self.labels))
-        return f"sum(r['label'] in [{held}] for r in {rows}) {self.test} {self.number}"
+        own = f"sum(r['label'] in [{held}] for r in {rows}) {self.test} {self.number}"
+        if not self.others:
+            return own
+        return f"({' or '.join((own, *(one.code(rows) for one in self.others)))})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,14 +154,20 @@ class Timing:
 def conditions(words: str, labels: tuple[str, ...]) -> tuple[Condition, ...]:
     """The conditions that `words` put on labels, in their order; each must hold.
 
-    Labels with `or` between them share a condition. A label without a number of its own needs
-    one record; `no` and `never` before it need none.
+    Labels with `or` between them share a condition; with numbers of their own, one of them must
+    hold. A label without a number of its own needs one record; `no` and `never` before it need
+    none.
     """
+    words = _TWICE.sub(lambda match: f"{_OFTEN[match[1].lower()]} times", words)
+    words = _ONCE.sub("one times", words)
     words = _ALL.sub(lambda match: " " if _of_all(match) else match[0], words)
     found: list[Condition] = []
     for lead, names, after in _led(words, labels):
-        for test, number in _counts(lead, after):
-            found.append(Condition(names, test, number))
+        made = [Condition(names, test, number) for test, number in _counts(lead, after)]
+        if found and len(made) == 1 and _ELSE.match(lead):
+            found[-1] = replace(found[-1], others=(*found[-1].others, *made))
+        else:
+            found += made
     return tuple(dict.fromkeys(found))
 
 
@@ -134,7 +175,7 @@ def timings(question: str, labels: tuple[str, ...]) -> tuple[Timing, ...]:
     """The sides of dates on which all records with a label must be."""
     found = []
     for match in _ALL.finditer(question):
-        named = _placed(match["what"], labels)
+        named = placed(match["what"], labels)
         date = as_date(match["date"])
         if named and date is not None and _of_all(match):
             [side] = [side for at, (_, side) in enumerate(_SIDES) if match[f"s{at}"]]
@@ -154,19 +195,22 @@ def _of_all(match: re.Match[str]) -> bool:
 
 def _led(words: str, labels: tuple[str, ...]) -> list[tuple[str, tuple[str, ...], str]]:
     """Labels that share a condition, with the words before and after them."""
-    placed = _placed(words, labels)
-    if not placed:
+    found = placed(words, labels)
+    if not found:
         return []
-    starts = [start for start, _, _ in placed[1:]] + [len(words)]
-    afters = [words[end:start] for (_, end, _), start in zip(placed, starts, strict=True)]
-    leads = [words[: placed[0][0]], *afters]
+    starts = [start for start, _, _ in found[1:]] + [len(words)]
+    afters = [words[end:start] for (_, end, _), start in zip(found, starts, strict=True)]
+    leads = [words[: found[0][0]], *afters]
     # In `a, b or c` the `or` stands for the comma too.
-    joined = [False] * len(placed)
-    for at in range(len(placed) - 1, 0, -1):
-        goes_on = at + 1 < len(placed) and joined[at + 1]
+    joined = [False] * len(found)
+    for at in range(len(found) - 1, 0, -1):
+        goes_on = at + 1 < len(found) and joined[at + 1]
         joined[at] = bool(_OR.search(leads[at]) or (goes_on and _COMMA.fullmatch(leads[at])))
+        before = _DIRECT.search(leads[at - 1])
+        if before and (number_of(before["count"]) or 0) > 1 and _ARTICLE.search(leads[at]):
+            joined[at] = False
     led: list[tuple[str, tuple[str, ...], str]] = []
-    for at, (_, _, label) in enumerate(placed):
+    for at, (_, _, label) in enumerate(found):
         if joined[at]:
             lead, names, _ = led.pop()
             led.append((lead, tuple(dict.fromkeys((*names, label))), afters[at]))
@@ -178,7 +222,7 @@ def _led(words: str, labels: tuple[str, ...]) -> list[tuple[str, tuple[str, ...]
     return led
 
 
-def _placed(words: str, labels: tuple[str, ...]) -> list[tuple[int, int, str]]:
+def placed(words: str, labels: Iterable[str]) -> list[tuple[int, int, str]]:
     """Where labels stand, in order; of two that overlap, the longer one."""
     every = [
         (start, start + len(label), label) for label in labels for start in mentions(words, label)
@@ -213,10 +257,20 @@ def _counts(lead: str, after: str) -> list[tuple[Test, int]]:
 
 
 def _counted(words: str) -> list[tuple[Test, int]]:
-    # The last number before the label is the one that counts it.
-    last = max(_COUNT.finditer(words), key=lambda one: one.start(), default=None)
-    if last is not None:
-        return _tests({name: number_of(value) for name, value in last.groupdict().items() if value})
+    # The last number before the label is the one that counts it; two may bound it.
+    every = list(_COUNT.finditer(words))
+    if every:
+        first = len(every) - 1
+        while first and _AND.fullmatch(words, every[first - 1].end(), every[first].start()):
+            first -= 1
+        found: list[tuple[Test, int]] = []
+        for one in every[first:]:
+            said = {name: number_of(value) for name, value in one.groupdict().items() if value}
+            found += _tests(said)
+        if len(found) == 1 and _NOT.search(words, 0, every[first].start()):
+            test, plus = _OPPOSITE[found[0][0]]
+            return [(test, found[0][1] + plus)]
+        return found
     if _NEVER.search(words):
         return [("==", 0)]
     bare = [number_of(match[0]) for match in _BARE.finditer(words)]

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from outcore.engine.plans.conditions import NEAR
 from outcore.engine.plans.labelling import Labelling
-from outcore.engine.plans.limits import Limits, on
+from outcore.engine.plans.limits import Limits
 from outcore.engine.plans.plan import TEXTS, Kind, NoPlan, Plan, objects, text, texts
-from outcore.engine.plans.wording import mentions, spans
+from outcore.engine.plans.times import on
+from outcore.engine.plans.wording import denied, mentions, spans
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -63,16 +64,16 @@ class Count:
         if not scene.fields:
             raise NoPlan("the context has no records")
         if (counted := _counted(scene)) is not None:
-            return Plan("count", filled, _distinct(counted, Limits.of(scene, ())))
+            return Plan("count", filled, _distinct(counted, Limits.sure(scene, ())))
         guessed, values = _sorted(scene, texts(filled.get("labels")))
         values += texts(filled.get("values"))
         labelling = Labelling.of(scene, guessed)
         field = _field(scene, filled)
         if labelling is None:
             if field is None:
-                return Plan("count", filled, _records(scene.question, Limits.of(scene, values)))
-            labelling, field = Labelling(field), None
-        limits = Limits.of(scene, values, apart=labelling.field)
+                return Plan("count", filled, _records(scene.question, Limits.sure(scene, values)))
+            labelling, field = Labelling(field, nullable=scene.nullable), None
+        limits = Limits.sure(scene, values, apart=labelling.field, labelled=labelling.judged)
         if field is labelling.field or (field is not None and field.name in limits.fields):
             field = None
         by, time = "", _time(scene, filled)
@@ -83,13 +84,20 @@ class Count:
             by = f"[(d := {on(scene.date_field)}) and d.strftime({_KEYS[time]!r}) for r in rows]"
         elif field is not None:
             by = f"[r[{field.name!r}] for r in rows]"
-        lines = [*limits.code(), *labelling.code()]
+        lines = limits.code()
+        if limits.split is not None or time is not None:
+            # A record without a date is of no month, and on no side.
+            lines.append(f"rows = [r for r in rows if {on(scene.date_field)}]")
+        lines += labelling.code()
         lines.append(f"counts = tally(labels, by={by})" if by else "counts = tally(labels)")
         named = labelling.named if len(labelling.named) <= 2 else ()
         if not by and _EACH.search(scene.question):
             lines += ["print(counts)", "done(dict(counts))"]
         elif labelling.judged or named or by:
             lines += _report(named, grouped=bool(by), split=limits.split, time=time)
+            if len(named) == 1 and not by and _denied(scene.question, named[0]):
+                label = repr(named[0])
+                lines.append(f"print(counts.total() - counts[{label}], 'are not', {label})")
         else:
             lines += _ranks(scene.question, labelling.field.name)
         return Plan("count", filled, "\n".join(lines))
@@ -119,6 +127,13 @@ def _distinct(field: Field, limits: Limits) -> str:
             f"values = {{str(r[{name!r}]) for r in rows}} - {{'', 'None'}}",
             f"print(len(values), 'different', {name!r}, 'in', len(rows), 'records')",
         ]
+    )
+
+
+def _denied(question: str, label: str) -> bool:
+    """Whether what is asked for is all that does not have a label."""
+    return any(
+        denied(question[max(0, start - NEAR) : start]) for start in mentions(question, label)
     )
 
 
@@ -191,7 +206,7 @@ def _ranks(question: str, name: str) -> list[str]:
                 f"print(end, 'tie for' if tied else 'is', 'the {end} common', {name!r}, 'with',"
                 " end.each, 'of', counts.total(), 'records', 'each' if tied else '')",
                 # Among equals, a weak root picks one, or looks for another that is none.
-                "if tied: done(f'{end} tie, with {end.each} each')",
+                "if tied: done(str(end) + ' tie, with ' + str(end.each) + ' each')",
             ]
     return lines or ["print(counts)"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from outcore.engine.plans.limits import Limits
-from outcore.engine.plans.plan import TEXT, Kind, Plan, objects, text
+from outcore.engine.plans.plan import TEXT, Kind, NoPlan, Plan, objects, text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,8 +26,14 @@ class Gather:
         return objects(each={"enum": each}, task=TEXT)
 
     def plan(self, scene: Scene, filled: Mapping[str, Any]) -> Plan:
-        """The records that are meant; one entry for each; or the distinct entries of all slices."""
+        """The records that are meant; one entry for each; or the distinct entries of all slices.
+
+        Raises:
+            NoPlan: it is not clear which records are meant.
+        """
         limits = _limits(scene)
+        if doubt := limits.unclear or (limits.tests and limits.unbound):
+            raise NoPlan(doubt)
         if limits.tests:
             lines = [*limits.code(), "print(len(rows), 'records')", "done([r.line for r in rows])"]
             return Plan("gather", filled, "\n".join(lines))

@@ -50,7 +50,8 @@ class Labelling:
         holding = _holding(scene, labels)
         if holding is not None:
             known = {value.casefold(): value for value in holding.values}
-            return cls(holding, named=tuple(known[one.casefold()] for one in named))
+            told = tuple(known[one.casefold()] for one in named)
+            return cls(holding, named=told, nullable=scene.nullable)
         if not labels or scene.text_field is None:
             return None
         other = _OTHER if labels[0].casefold() != _OTHER else _NEITHER
@@ -72,7 +73,9 @@ class Labelling:
         """The lines that make `labels`, one for each of `rows`."""
         name = self.field.name
         if not self.labels:
-            return [f"labels = [str(r[{name!r}]) for r in rows]"]
+            # What is null is no label.
+            told = f"None if r[{name!r}] is None else " if self.nullable else ""
+            return [f"labels = [{told}str(r[{name!r}]) for r in rows]"]
         task = f",\n    task={self.task!r}" if self.task else ""
         text = f"r[{name!r}] or ''" if self.nullable else f"r[{name!r}]"
         return [f"labels = llm_classify([{text} for r in rows], {list(self.labels)!r}{task})"]

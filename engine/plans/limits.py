@@ -4,64 +4,56 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from itertools import islice, pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
-from outcore.engine.plans.conditions import NEAR, side_of
-from outcore.engine.plans.wording import mentions
-from outcore.kernel_sandbox.inside.dates import MONTHS, dates_in
+from outcore.engine.plans.conditions import placed
+from outcore.engine.plans.plan import NoPlan
+from outcore.engine.plans.times import Span, before, spans_of, times
+from outcore.engine.plans.wording import denied, goes_on, mentions
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from outcore.engine.plans.bounds import Bound
     from outcore.engine.plans.scene import Scene
     from outcore.kernel_sandbox.inside.layout import Field
 
-_NAMES = "|".join(MONTHS)
-# From one month to another; months with a day or a year are dates.
-_MONTHS = re.compile(
-    rf"\b(?:({_NAMES})\s*(?:to|until|till|through|-|\u2013)\s*({_NAMES})"
-    rf"|between\s+({_NAMES})\s+and\s+({_NAMES}))\b(?!\s+\d)"
-)
-_MONTH = re.compile(rf"\b({_NAMES})\b(?!,?\s+\d)")
-_MONTHLY = re.compile(
-    r"(?:\b(?:in|of|during|for|each|every|and|or|per|month)|,)\s+\Z", re.IGNORECASE
-)
-_YEAR = re.compile(r"(?<![\w.,/-])((?:19|20)\d\d)(?![\w/-]|[.,]\d)")
-_YEARLY = re.compile(
-    r"\b(?:in|of|during|for|years?|and|or|to|through|between|from)\s+\Z", re.IGNORECASE
-)
-_SIDES = (re.compile(r"\bbefore\b", re.IGNORECASE), re.compile(r"\bafter\b", re.IGNORECASE))
-_RANGE = re.compile(
-    r"\b(?:between|from|through)\s|\d\s*(?:to|until|till|-|\u2013)\s", re.IGNORECASE
-)
-# A date without a day.
-_WHOLE_MONTH = re.compile(r"[^\d]*\d{4}\Z|\d{4}-\d\d\Z")
 _KEY = re.compile(r"(?<![\w@.-])[\w@.-]*\d[\w@.-]*\w")
-_LEAST_KEY = 2
+_LEAST_KEY, _LONGEST_KEY = 2, 40
+_NAME = re.compile(
+    r"(?<=\s)(?!(?:I|What|How|Which)\b)[A-Z][\w.'\u2019-]*\b(?:\s[A-Z0-9][\w.'\u2019-]*\b)*"
+)
+# A name that stands nowhere costs a pass over the context.
+_MOST_NAMES = 4
+_FOLLOWS = re.compile(r"\s*(\w+)")
+_EITHER = re.compile(r"\bor\b", re.IGNORECASE)
+# Words of any sentence, which may be values too: of states, of countries, of yes and no.
+_COMMON = frozenset(
+    re.findall(
+        r"\w+",
+        """a all am an and any are as at be by can co de did do for go had has have he hi how i id
+        if in is it la ma may me mi mine more most my no none not of oh ok on one or other our out
+        over pa per she so than that the them there they this to un up us was we were what when
+        where which who will with yes you""",
+    )
+)
 
-_DAY_OF, _MONTH_OF, _YEAR_OF = "d.isoformat()", "d.strftime('%Y-%m')", "d.strftime('%Y')"
 
-
-class _Span(NamedTuple):
-    """A time that a question names.
+class _Value(NamedTuple):
+    """A value that a question names.
 
     Attributes:
-        start: where it begins in the question.
-        end: where it ends.
-        of: Python for the same of a record's date `d`.
-        stamp: what that comes to: a day, a month or a year in ISO form.
+        field: name of the field that has it.
+        value: the value, its case folded.
+        denied: whether it must not be there.
+        either: whether it is as good as the value of another field before it.
     """
 
-    start: int
-    end: int
-    of: str
-    stamp: str
-
-    @property
-    def first(self) -> str:
-        """Its first day."""
-        return f"{self.stamp}-01-01"[: len("2000-01-01")]
+    field: str
+    value: str
+    denied: bool
+    either: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,11 +64,15 @@ class Limits:
         tests: Python expressions over a record `r`, all of which must hold; `d` is its date.
         split: the date, in ISO form, before and after which to compare; None without one.
         fields: names of the fields of which values or bounds were named.
+        unclear: what in the question is not understood; then there are no tests.
+        unbound: what numbers in it bound is not understood; with labels, these may.
     """
 
     tests: tuple[str, ...] = ()
     split: str | None = None
     fields: tuple[str, ...] = ()
+    unclear: str = ""
+    unbound: str = ""
 
     @classmethod
     def of(cls, scene: Scene, guessed: Iterable[str], *, apart: Field | None = None) -> Limits:
@@ -87,27 +83,42 @@ class Limits:
             guessed: values that the root takes for limits; used where a record has them.
             apart: a field whose values limit nothing, as it is the one that is counted.
         """
-        spans = _spans(scene)
-        tests, split = _times(scene, spans) if scene.date_field is not None else ([], None)
-        tests += (bound.code(field.name) for bound, field in scene.bounded)
-        taken: list[_Span | Bound] = [*spans, *scene.bounds]
-        held: dict[str, list[str]] = {}
-        for value in (*_keys(scene.question, taken), *_values(scene), *guessed):
-            places = mentions(scene.question, value)
-            # A number that bounds a field is not one of its values.
-            free = [
-                at for at in places if all(not one.start <= at < one.end for one in scene.bounds)
-            ]
-            if value in scene.labels or not free:
-                continue
-            field = scene.field_with(value)
-            if field is None or field is apart or field.type in ("text", "date"):
-                continue
-            if value not in held.setdefault(field.name, []):
-                held[field.name].append(value)
-        tests += (_among(name, values) for name, values in held.items())
-        fields = dict.fromkeys((*held, *(field.name for _, field in scene.bounded)))
-        return cls(tuple(tests), split, tuple(fields))
+        spans = spans_of(scene)
+        tests, split = times(scene, spans) if scene.date_field is not None else ([], None)
+        dated = bool(tests)
+        bounding, doubt = _bounding(scene)
+        tests += bounding
+        taken: list[Span | Bound] = [*spans, *scene.bounds]
+        wanted = (*_keys(scene.question, taken), *_values(scene), *_names(scene.question), *guessed)
+        if dated:
+            # Of what was closed after May it is the day that is told, and not the state.
+            wanted = tuple(one for one in wanted if scene.field(one) != scene.date_field)
+        named, unclear = _named(scene, dict.fromkeys(wanted), apart)
+        if unclear:
+            return cls(unclear=unclear)
+        tests += _among(named)
+        every = (*(one.field for one in named), *(field.name for _, field in scene.bounded))
+        return cls(tuple(tests), split, tuple(dict.fromkeys(every)), unbound=doubt)
+
+    @classmethod
+    def sure(
+        cls,
+        scene: Scene,
+        guessed: Iterable[str],
+        *,
+        apart: Field | None = None,
+        labelled: bool = False,
+    ) -> Limits:
+        """The same, for a program; `labelled` where it gives each record a label.
+
+        Raises:
+            NoPlan: the question limits the records in a way that is not understood.
+        """
+        found = cls.of(scene, guessed, apart=apart)
+        doubt = found.unclear or ("" if labelled else found.unbound)
+        if doubt:
+            raise NoPlan(doubt)
+        return found
 
     def code(self) -> list[str]:
         """The line that makes `rows`."""
@@ -116,89 +127,24 @@ class Limits:
         return [f"rows = [r for r in records if {' and '.join(self.tests)}]"]
 
 
-def on(field: Field | None) -> str:
-    """Python for the date of a record `r`."""
-    assert field is not None
-    more = "" if field.day_first is None else f", day_first={field.day_first}"
-    return f"as_date(r[{field.name!r}]{more})"
+def _bounding(scene: Scene) -> tuple[list[str], str]:
+    """Tests of the numbers that are bounded; and what is unclear of them."""
+    question, held = scene.question, scene.bounded
+    if scene.about_labels or not any(one.type == "number" for one in scene.fields):
+        return [], ""
+    for bound in scene.bounds:
+        follows = _FOLLOWS.match(question, bound.end)
+        if all(bound != one for one, _ in held) and not (follows and scene.is_record(follows[1])):
+            return [], f"{question[bound.start : bound.end]!r} is said of no field"
+    leads = [question[one.end : other.start] for (one, _), (other, _) in pairwise(held)]
+    either = [_EITHER.search(lead) is not None for lead in leads]
+    if any(either) and not all(either):
+        return [], "`and` and `or` between numbers"
+    tests = [bound.code(field) for bound, field in held]
+    return ([f"({' or '.join(tests)})"] if any(either) else tests), ""
 
 
-def _spans(scene: Scene) -> list[_Span]:
-    """The days, the months with a year and the years that a question names, in order."""
-    question, field = scene.question, scene.date_field
-    found = []
-    for start, end, day in dates_in(question, field.day_first if field else None):
-        whole = _WHOLE_MONTH.match(question[start:end].strip())
-        of, stamp = (_MONTH_OF, f"{day:%Y-%m}") if whole else (_DAY_OF, day.isoformat())
-        found.append(_Span(start, end, of, stamp))
-    for match in _YEAR.finditer(question) if field else ():
-        lead = _before(question, match)
-        apart = all(match.end() <= one.start or one.end <= match.start() for one in found)
-        if apart and (_YEARLY.search(lead) or side_of(lead)):
-            found.append(_Span(match.start(), match.end(), _YEAR_OF, match[1]))
-    return sorted(found)
-
-
-def _times(scene: Scene, spans: list[_Span]) -> tuple[list[str], str | None]:
-    """Tests of a record's date, and the day before and after which to compare."""
-    question = scene.question
-    dated = f"(d := {on(scene.date_field)})"
-    tests = [f"{dated} and {test}" for test in _in_months(question)]
-    split = None
-    for of in (_YEAR_OF, _MONTH_OF, _DAY_OF):
-        named = [one for one in spans if one.of == of]
-        stamps = sorted({one.stamp for one in named})
-        if not stamps:
-            continue
-        low, high = stamps[0], stamps[-1]
-        if low == high and _both_sides(question):
-            split = named[0].first
-        elif low == high:
-            side = side_of(question[: named[0].start]) or "=="
-            tests.append(f"{dated} and {of} {side} {low!r}")
-        elif of == _YEAR_OF and not _RANGE.search(question[: named[-1].start]):
-            tests.append(f"{dated} and {of} in {stamps}")
-        else:
-            tests.append(f"{dated} and {low!r} <= {of} <= {high!r}")
-    return tests, split
-
-
-def _in_months(question: str) -> list[str]:
-    """Tests of months that are named without a year."""
-    months: set[int] = set()
-    for match in _MONTHS.finditer(question):
-        first, last = (MONTHS.index(name) for name in match.groups() if name)
-        months.update((first + n) % 12 + 1 for n in range((last - first) % 12 + 1))
-    tests = []
-    both = _both_sides(question)
-    for match in _MONTH.finditer(_MONTHS.sub("", question)):
-        number, lead = MONTHS.index(match[1]) + 1, _before(match.string, match)
-        if _MONTHLY.search(lead):
-            months.add(number)
-        elif (side := side_of(lead)) and not both:
-            tests.append(f"d.month {side} {number}")
-    return [*([f"d.month in {sorted(months)}"] if months else []), *tests]
-
-
-def _both_sides(question: str) -> bool:
-    """Whether what is before a date is compared with what is after it."""
-    return all(side.search(question) for side in _SIDES)
-
-
-def _before(question: str, match: re.Match[str]) -> str:
-    """The words that lead to what was found."""
-    return question[max(0, match.start() - NEAR) : match.start()]
-
-
-def _stands(scene: Scene, value: str) -> bool:
-    """Whether the question names a value, and not only as a number that bounds a field."""
-    return any(
-        all(not one.start <= at < one.end for one in scene.bounds)
-        for at in mentions(scene.question, value)
-    )
-
-
-def _keys(question: str, spans: list[_Span | Bound]) -> list[str]:
+def _keys(question: str, spans: list[Span | Bound]) -> list[str]:
     """Words with digits, outside of dates and bounds: numbers and keys that a record may have."""
     return [
         match[0]
@@ -214,6 +160,82 @@ def _values(scene: Scene) -> list[str]:
     return [value for value in every if len(value) > 1 and mentions(scene.question, value)]
 
 
-def _among(name: str, values: list[str]) -> str:
-    plain = [value.casefold() for value in values]
-    return f"str(r[{name!r}]).casefold() in {plain!r}"
+def _named(scene: Scene, wanted: Iterable[str], apart: Field | None) -> tuple[list[_Value], str]:
+    """The values that limit the records, in order; and what is unclear of them."""
+    question = scene.question
+    found: list[_Value] = []
+    last = 0
+    for start, end, value in placed(question, (one for one in wanted if one not in scene.labels)):
+        # A number that bounds a field is not one of its values.
+        if any(one.start <= start < one.end for one in scene.bounds):
+            continue
+        fields = [one for one in scene.fields_with(value) if _limiting(one, value)]
+        field = _nearest(question, fields, start)
+        if field is None and fields:
+            return [], f"{value!r} stands in {' and '.join(one.name for one in fields)}"
+        if field is None or field == apart or not _meant(question, field.name, value, start):
+            continue
+        lead = question[last:start]
+        prior = found[-1] if found else None
+        same = prior is not None and prior.field == field.name
+        gone = denied(lead) or (same and goes_on(lead) and found[-1].denied)
+        either = prior is not None and not same and _EITHER.search(lead) is not None
+        if prior is None or (prior.field, prior.value, prior.denied) != (
+            field.name,
+            value.casefold(),
+            gone,
+        ):
+            found.append(_Value(field.name, value.casefold(), gone, either))
+        last = end
+    joints = {one.either for at, one in enumerate(found) if at and one.field != found[at - 1].field}
+    return (found, "") if len(joints) < 2 else ([], "`and` and `or` between values")
+
+
+def _limiting(field: Field, value: str) -> bool:
+    """Whether a value that a field has tells records apart; a text does where it is a key."""
+    return field.type != "date" and (field.type != "text" or len(value) <= _LONGEST_KEY)
+
+
+def _names(question: str) -> list[str]:
+    """Names, which a key may be: capitalised words on end, but for the first of the question."""
+    return [match[0] for match in islice(_NAME.finditer(question), _MOST_NAMES)]
+
+
+def _nearest(question: str, fields: Sequence[Field], start: int) -> Field | None:
+    """Of fields with one value, the one whose name stands nearest to it; None: none is named."""
+    if len(fields) == 1:
+        return fields[0]
+    apart = {
+        field.name: min(abs(start - at) for at in places)
+        for field in fields
+        if (places := mentions(question, field.name.replace("_", " ")))
+        or (places := mentions(question, field.name))
+    }
+    named = [field for field in fields if field.name in apart]
+    return min(named, key=lambda one: apart[one.name], default=None)
+
+
+def _meant(question: str, name: str, value: str, start: int) -> bool:
+    """Whether it is a value that stands there, and not a word of any sentence: IN, no, or."""
+    if value.casefold() not in _COMMON:
+        return True
+    written = question[start : start + len(value)]
+    if written == value and not value.islower() and not question.isupper() and start:
+        return True
+    lead = before(question, start)
+    leads = rf"(?<!\w){re.escape(name)}\W*(?:is|was|are|of|equals)?\W*\Z|['\"\u201c]\Z"
+    return re.search(leads, lead, re.IGNORECASE) is not None
+
+
+def _among(named: Sequence[_Value]) -> list[str]:
+    """Python for having the values that are named, and none of those that are denied."""
+    tests: dict[tuple[str, bool], list[str]] = {}
+    for one in named:
+        tests.setdefault((one.field, one.denied), []).append(one.value)
+    made = [
+        f"str(r[{name!r}]).casefold() {'not in' if gone else 'in'} {list(dict.fromkeys(values))!r}"
+        for (name, gone), values in tests.items()
+    ]
+    if any(one.either for one in named):
+        return [f"({' or '.join(made)})"]
+    return made

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import islice
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from outcore.engine.plans.conditions import NEAR
@@ -36,6 +37,7 @@ _ASKED = re.compile(
     r"|max|min|largest|smallest|greatest)\b",
     re.IGNORECASE,
 )
+_FEW = 50
 
 
 class Measure:
@@ -55,17 +57,17 @@ class Measure:
         field = measured(scene)
         if field is None:
             raise NoPlan("no field of numbers is named")
-        limits = Limits.of(scene, (), apart=field)
-        by = next((one for one in _groups(scene) if one.name not in limits.fields), None)
+        limits = Limits.sure(scene, (), apart=field)
+        by = next((one for one in _groups(scene, field) if one.name not in limits.fields), None)
         measures = _said(scene.question, _MEASURES)
         ends = _said(scene.question, _ENDS)
         if not measures and not ends:
             measures = {"total": _MEASURES["total"][1]}
-        numbers = f"[x for r in {{}} if (x := as_number(r[{field.name!r}])) is not None]"
+        numbers = f"[x for r in {{}} if (x := {_number(field)}) is not None]"
         lines = limits.code()
         if by is None:
             lines.append(f"n = {numbers.format('rows')}")
-            lines += _of_all(field.name, measures, ends)
+            lines += _of_all(field, measures, ends)
         else:
             lines += [
                 f"groups = group(rows, {by.name!r})",
@@ -84,9 +86,23 @@ def measured(scene: Scene) -> Field | None:
         named = [one for one in numbers if mentions(scene.question, one.name)]
         # One that only says which records are meant is not the one that is measured.
         free = [one for one in named if one in scene.countables]
-        return next(iter(free or named), None)
+        # `the average of minutes for grade 5` is one of minutes, whichever column is first.
+        return min(
+            free or named,
+            key=lambda one: (_grouped(scene.question, one), _apart(scene.question, one.name)),
+            default=None,
+        )
     # `How many units were sold` adds them up.
     return next((one for one in numbers if one.is_amount and _how_many(scene, one)), None)
+
+
+def _apart(question: str, name: str) -> int:
+    """How far a name stands from a word that asks for a number of it, in characters."""
+    return min(
+        start - asked.end() if start >= asked.end() else asked.start() - start - len(name)
+        for asked in islice(_ASKED.finditer(question), _FEW)
+        for start in mentions(question, name)[:_FEW]
+    )
 
 
 def _how_many(scene: Scene, field: Field) -> bool:
@@ -97,17 +113,15 @@ def _how_many(scene: Scene, field: Field) -> bool:
     )
 
 
-def _groups(scene: Scene) -> list[Field]:
+def _groups(scene: Scene, field: Field) -> list[Field]:
     """The fields that the question names by which it wants one number each."""
-    wanted = (one for one in scene.fields if one.type in ("label", "text"))
-    return [
-        one
-        for one in wanted
-        if any(
-            _GROUPED.search(scene.question[max(0, start - NEAR) : start])
-            for start in mentions(scene.question, one.name)
-        )
-    ]
+    wanted = (one for one in scene.fields if one.type != "date" and one != field)
+    return [one for one in wanted if _grouped(scene.question, one)]
+
+
+def _grouped(question: str, field: Field) -> bool:
+    near = (question[max(0, start - NEAR) : start] for start in mentions(question, field.name))
+    return any(map(_GROUPED.search, near))
 
 
 def _said(question: str, words: Mapping[str, tuple[str, str]]) -> dict[str, str]:
@@ -118,9 +132,14 @@ def _said(question: str, words: Mapping[str, tuple[str, str]]) -> dict[str, str]
     }
 
 
-def _of_all(field: str, measures: Mapping[str, str], ends: Mapping[str, str]) -> list[str]:
+def _number(field: Field) -> str:
+    """Python for the number of a record `r`."""
+    return f"as_number(r[{field.name!r}]{', comma=True' if field.comma else ''})"
+
+
+def _of_all(field: Field, measures: Mapping[str, str], ends: Mapping[str, str]) -> list[str]:
     lines = [
-        f"print({f'{name} of {field}:'!r}, round({code}, 4) if n else 'none', 'over', len(n), "
+        f"print({f'{name} of {field.name}:'!r}, round({code}, 4) if n else 'none', 'over', len(n), "
         "'records')"
         for name, code in measures.items()
     ]
@@ -129,8 +148,8 @@ def _of_all(field: str, measures: Mapping[str, str], ends: Mapping[str, str]) ->
             break
         lines += [
             f"end = {end}(n, default=None)",
-            f"print({f'{name} {field}:'!r}, end, 'of', len(n), 'records; it stands in')",
-            f"print([r.line for r in rows if as_number(r[{field!r}]) == end][:5])",
+            f"print({f'{name} {field.name}:'!r}, end, 'of', len(n), 'records; it stands in')",
+            f"print([r.line for r in rows if {_number(field)} == end][:5])",
         ]
     return lines
 

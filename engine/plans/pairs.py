@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from outcore.engine.plans.conditions import conditions, timings
+from outcore.engine.plans.conditions import COMPARED, conditions, timings
 from outcore.engine.plans.labelling import Labelling
 from outcore.engine.plans.plan import TEXT, TEXTS, Kind, NoPlan, Plan, objects, text, texts
 
@@ -55,6 +55,8 @@ class Pairs:
             raise NoPlan("no labels were found to judge by")
         known = labelling.known
         halves = _halves(scene.asked)
+        if any(map(COMPARED.search, halves)):
+            raise NoPlan("numbers of two labels are compared")
         sides = [conditions(half, known) for half in halves]
         if len(sides) == 1:
             sides *= 2

@@ -9,9 +9,10 @@ from itertools import islice
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 
-from outcore.engine.plans.bounds import Bound, bounded, bounds
+from outcore.engine.plans.bounds import Bound, bounded, bounds, equals
+from outcore.engine.plans.times import spans_of
 from outcore.engine.plans.wording import listings, mentions
-from outcore.kernel_sandbox.inside.dates import dates_in
+from outcore.kernel_sandbox.inside.dates import MONTHS
 from outcore.kernel_sandbox.inside.shapes import parser
 
 if TYPE_CHECKING:
@@ -38,6 +39,13 @@ _NAME_CHARS = 200
 _FEW = 20
 # Characters of a name or a key, at most, and its words.
 _KEY, _NAME_WORDS = 40, 2
+# Where a time begins in a question.
+_WHEN = re.compile(rf"\b(?:{'|'.join(MONTHS)})\b|\d{{4}}|\d+[./-]\d")
+_WORD = re.compile(r"[^\W\d_]{3,}")
+# The words of a name, in whatever case it is put together.
+_PART = re.compile(r"[A-Z]?[a-z]{3,}|[A-Z]{3,}")
+_OF_DATES = frozenset({"date", "day", "time", "datetime", "timestamp"})
+_STEM = 4
 _RECORDS = frozenset({"record", "row", "line", "entry", "entries", "item"})
 
 
@@ -82,8 +90,12 @@ class Scene:
 
     @cached_property
     def date_field(self) -> Field | None:
-        """The field that tells when; the first, where there are several."""
-        return next((field for field in self.fields if field.type == "date"), None)
+        """The field that tells when: of several, the one the question names, else the first."""
+        dates = [field for field in self.fields if field.type == "date"]
+        when = _WHEN.search(self.question)
+        end = when.start() if when else len(self.question)
+        named = {field.name: _last_said(self.question[:end], field.name) for field in dates}
+        return max(dates, key=lambda field: named[field.name], default=None)
 
     @cached_property
     def text_field(self) -> Field | None:
@@ -143,18 +155,25 @@ class Scene:
 
     @cached_property
     def bounds(self) -> tuple[Bound, ...]:
-        """The numbers that the question bounds something by; none that belong to a date."""
-        dates = [(start, end) for start, end, _ in dates_in(self.question)]
-        return tuple(
-            one
-            for one in bounds(self.question)
-            if all(one.end <= start or end <= one.start for start, end in dates)
-        )
+        """The numbers that the question bounds something by; none that belong to a date or year."""
+        found: list[Bound] = []
+        taken = [(one.start, one.end) for one in spans_of(self)]
+        numbers = () if self.about_labels else self._numbers
+        equal = (one for field in numbers for one in equals(self.question, field))
+        for one in (*bounds(self.question), *equal):
+            if all(one.end <= start or end <= one.start for start, end in taken):
+                found.append(one)
+                taken.append((one.start, one.end))
+        return tuple(sorted(found))
+
+    @property
+    def _numbers(self) -> tuple[Field, ...]:
+        return tuple(one for one in self.fields if one.type == "number")
 
     @cached_property
     def bounded(self) -> tuple[tuple[Bound, Field], ...]:
         """Those that bound a field, with the field; none where the labels listed are counted."""
-        numbers = [one for one in self.fields if one.type == "number"]
+        numbers = self._numbers
         if self.about_labels or not numbers:
             return ()
         pairs = ((one, bounded(self.question, one, numbers)) for one in self.bounds)
@@ -176,26 +195,38 @@ class Scene:
 
     def field_with(self, value: str) -> Field | None:
         """The field that has `value` as its value in some record, or None."""
+        return next(iter(self.fields_with(value)), None)
+
+    def fields_with(self, value: str) -> tuple[Field, ...]:
+        """The fields that have `value` as their value in some record, as far as was looked."""
         # A value that stands nowhere costs a pass over the context, and several plans may ask.
         if value not in self._asked_for:
-            self._asked_for[value] = self.label_with(value) or self._field_read(value)
+            wanted = value.strip().casefold()
+            labels = (
+                field
+                for field in self.fields
+                if field.type == "label" and any(one.casefold() == wanted for one in field.values)
+            )
+            self._asked_for[value] = tuple(labels) or self._fields_read(value)
         return self._asked_for[value]
 
     @cached_property
-    def _asked_for(self) -> dict[str, Field | None]:
+    def _asked_for(self) -> dict[str, tuple[Field, ...]]:
         return {}
 
-    def _field_read(self, value: str) -> Field | None:
+    def _fields_read(self, value: str) -> tuple[Field, ...]:
         if self.layout.shape is None:
-            return None
+            return ()
         parse = parser(self.layout.shape)
         wanted = value.strip().casefold()
+        held: dict[str, Field] = {}
         for place in self.corpus.find_all(value.strip(), _PLACES):
             found = parse(self._line(place.document, place.offset))
-            for name, held in (found or {}).items():
-                if str(held).strip().casefold() == wanted:
-                    return self.field(str(name))
-        return None
+            for name, one in (found or {}).items():
+                field = self.field(str(name))
+                if field is not None and str(one).strip().casefold() == wanted:
+                    held.setdefault(field.name, field)
+        return tuple(held.values())
 
     def label_with(self, value: str) -> Field | None:
         """The field of labels that has `value` among those that were seen, or None."""
@@ -235,6 +266,25 @@ class Scene:
 def _is_read(sample: str) -> bool:
     """Whether a text wants reading: more than the few words of a key or a name."""
     return len(sample) > _KEY or len(sample.split()) > _NAME_WORDS
+
+
+def _last_said(text: str, name: str) -> int:
+    """Where a word like one of a field's name stands last: `delivered` for `delivery_date`."""
+    stems = [one.casefold() for one in _PART.findall(name) if one.casefold() not in _OF_DATES]
+    return max(
+        (
+            match.start()
+            for match in _WORD.finditer(text)
+            for stem in stems
+            if _alike(match[0].casefold(), stem)
+        ),
+        default=-1,
+    )
+
+
+def _alike(word: str, stem: str) -> bool:
+    common = max(_STEM, min(len(word), len(stem)) - 2)
+    return word == stem or word[:common] == stem[:common]
 
 
 def _sound(name: str) -> bool:

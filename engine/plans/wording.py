@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
 _LONGEST_ITEM = 60
 _DIGITS = 18
+_NEAR = 100
 # What stands in quotes, in one of its groups.
 QUOTED = re.compile(r"'([^'\n]{1,60})'|\"([^\"\n]{1,60})\"|\u201c([^\u201d\n]{1,60})\u201d")
 # Here and below, where two parts could share what they match, one is possessive or can't begin in
@@ -51,19 +52,35 @@ _NUMBERS = [
     "nineteen",
     "twenty",
 ]
-# `several` and its kin say no number; more than one is what all of them mean.
-_WORDS = {word: number for number, word in enumerate(_NUMBERS)} | {
-    "no": 0,
-    "none": 0,
-    "a": 1,
-    "an": 1,
-    "several": 2,
-    "multiple": 2,
+_TENS = {
+    name: 10 * number
+    for number, name in enumerate(
+        ("twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"), 2
+    )
 }
+# `several` and its kin say no number; more than one is what all of them mean.
+_WORDS = (
+    {word: number for number, word in enumerate(_NUMBERS)}
+    | _TENS
+    | {
+        f"{ten}-{_NUMBERS[more]}": number + more
+        for ten, number in _TENS.items()
+        for more in range(1, 10)
+    }
+    | {"a dozen": 12, "dozen": 12, "a hundred": 100, "one hundred": 100}
+    | {"no": 0, "none": 0, "a": 1, "an": 1, "several": 2, "multiple": 2}
+)
+# A number as `number_of` reads it; of two that begin alike, the longer first.
+NUMBER = rf"\d[\d,]*|{'|'.join(sorted(_WORDS, key=len, reverse=True))}"
 # Between the words of a name, however they are written together.
 _PARTS = re.compile(r"[\s_]+|(?<=[a-z])(?=[A-Z][a-z])")
-# A number as `number_of` reads it.
-NUMBER = rf"\d[\d,]*|{'|'.join(_WORDS)}"
+
+# Words that are numbers and nothing else.
+COUNTED = "|".join(
+    word
+    for word in sorted(_WORDS, key=len, reverse=True)
+    if _WORDS[word] > 1 and word.isalpha() and word not in ("several", "multiple", "dozen")
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,8 +175,35 @@ def spans(text: str, words: str) -> list[tuple[int, int]]:
     return [match.span() for match in found]
 
 
+# Words that stand between what denies and what is denied: `not from the`.
+_SMALL = (
+    r"(?:an?|the|in|from|of|to|by|at|on|for|with|any|all|being|been|is|are|was|were|yet|either"
+    r"|those|ones|that|which|who|have|has|had|between|during)"
+)
+_DENIED = re.compile(
+    r"(?:\b(?:not|never|no|non|nor|neither|without|except(?:ing)?(?:\s+for)?|exclud(?:ing|es?)"
+    r"|besides|other\s+than|apart\s+from|rather\s+than|outside(?:\s+of)?)\b|n['\u2019]t\b)"
+    rf"(?:\s+{_SMALL}\b)*+(?:[\s-]+(?!(?:only|just|more|less|fewer|and|or|but)\b)\w+)?"
+    rf"(?:\s+{_SMALL}\b)*[\s'\"(-]*\Z",
+    re.IGNORECASE,
+)
+_WITH_IT = re.compile(
+    rf"[\w'\u2019]{{0,3}}+[\s,;/]*+(?:\b(?:and|or|nor)\b)?(?:\s*+{_SMALL}\b)*+\s*+", re.IGNORECASE
+)
+
+
+def denied(lead: str) -> bool:
+    """Whether the words before something say that it is not meant."""
+    return _DENIED.search(lead[-_NEAR:]) is not None
+
+
+def goes_on(lead: str) -> bool:
+    """Whether the words between two things say nothing but that they belong together."""
+    return _WITH_IT.fullmatch(lead) is not None
+
+
 def number_of(word: str) -> int | None:
-    """A number in digits, or as a word up to twenty; None where it is none, or too large."""
+    """A number in digits, or as a word up to a hundred; None where it is none, or too large."""
     plain = word.strip().replace(",", "").casefold()
     if plain.isdecimal():
         # Nothing is there so often, and Python reads no number of thousands of digits.

@@ -28,6 +28,7 @@ class Field:
         sample: one value, cut.
         values: the values of a label that were seen, sorted.
         day_first: for `as_date`, where its own rule would read dates of this field the wrong way.
+        comma: for `as_number`, whether a comma is the decimal mark of all numbers of this field.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Field:
     sample: str
     values: tuple[str, ...] = ()
     day_first: bool | None = None
+    comma: bool = False
 
     @property
     def is_amount(self) -> bool:

@@ -8,29 +8,47 @@ from typing import Any
 
 _LONGEST = 200
 _GAPS = re.compile(r"(?<=\d)[ _'\u00a0\u2009\u202f](?=\d{3}(?!\d))")
+# No thousands begin with a zero: 0,125 is an eighth.
+_THOUSANDS = r"[1-9]\d{0,2}(?:,\d{3})+(?!\d)"
 _NUMBER = re.compile(
-    r"[-+\u2212]?(?:\d{1,3}(?:,\d{3})+(?!\d)(?:\.\d+)?|\d{1,3}(?:\.\d{3})+,\d+|\d+(?:[.,]\d+)?"
-    r"|\.\d+)(?:[eE][-+]?\d{1,3}(?!\d))?"
+    r"(?P<sign>\A\s*[-+\u2212]\s?|[-+\u2212])?(?:[$\u20ac\u00a3\u00a5]\s?)?"
+    rf"(?P<digits>{_THOUSANDS}(?:\.\d+)?|\d{{1,3}}(?:\.\d{{3}})+,\d+|\d+(?:[.,]\d+)?"
+    r"|\.\d+)(?P<power>[eE][-+]?\d{1,3}(?!\d))?"
 )
-_WHOLE_COMMA = re.compile(r"\d{1,3}(?:,\d{3})+(?!\d)")
+_BY_COMMA = re.compile(
+    r"(?P<sign>\A\s*[-+\u2212]\s?|[-+\u2212])?(?:[$\u20ac\u00a3\u00a5]\s?)?"
+    r"(?P<digits>\d{1,3}(?:\.\d{3})+(?!\d)(?:,\d+)?|\d+(?:,\d+)?|,\d+)"
+    r"(?P<power>[eE][-+]?\d{1,3}(?!\d))?"
+)
+_WHOLE_COMMA = re.compile(_THOUSANDS)
+# As books are kept: (12.50) and 12.50- are what was paid out.
+_NEGATIVE = re.compile(r"\s*(?:\([^-+\u2212()]*\)|[^-+\u2212()]*\d\s?[-\u2212])\s*")
+_MOST = 1e300
 
 
-def as_number(value: Any) -> float | None:
+def as_number(value: Any, comma: bool = False) -> float | None:
     """The first number in a value, whatever stands around it, or None.
 
-    as_number("1,234.50 EUR")    1234.5; also "1 234,5", "$12", "-7%", 12
+    as_number("1,234.50 EUR")    1234.5; also "1 234,5", "-$12", "-7%", "(3.50)", 12
+
+    A comma before three digits stands for thousands, unless comma=True says that it is always
+    the decimal mark.
     """
     if isinstance(value, bool) or value is None:
         return None
     if isinstance(value, (int, float)):
-        return float(value) if abs(value) < 1e300 and not math.isnan(value) else None
-    found = _NUMBER.search(_GAPS.sub("", str(value)[:_LONGEST]))
+        return float(value) if abs(value) < _MOST and not math.isnan(value) else None
+    written = _GAPS.sub("", str(value)[:_LONGEST])
+    found = (_BY_COMMA if comma else _NUMBER).search(written)
     if found is None:
         return None
-    text = found[0].replace("\u2212", "-")
-    head = text.lstrip("+-")
-    if _WHOLE_COMMA.match(head):
+    text = found["digits"]
+    if not comma and _WHOLE_COMMA.match(text):
         text = text.replace(",", "")
-    elif "," in text:
+    elif comma or "," in text:
         text = text.replace(".", "").replace(",", ".")
-    return float(text)
+    number = float(text + (found["power"] or ""))
+    sign = (found["sign"] or "").strip()
+    if sign in ("-", "\u2212") or (not sign and _NEGATIVE.fullmatch(written)):
+        number = -number
+    return number if abs(number) < _MOST else None
