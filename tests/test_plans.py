@@ -437,11 +437,13 @@ def test_a_scene_knows_its_fields(shop: Any) -> None:
     assert shop.text_field.name == "Text"
     assert shop.field(" user ").name == "User"
     assert shop.field("planet") is None
-    assert shop.field_with("9").name == "User"
-    assert shop.field_with("2021-02-01").name == "Date"
-    assert shop.field_with("Another crash after the update of last night.").name == "Text"
-    assert shop.field_with("crash") is None
-    assert shop.field_with("") is None
+    for value, name in (
+        ("9", "User"),
+        ("2021-02-01", "Date"),
+        ("Another crash after the update of last night.", "Text"),
+    ):
+        assert [field.name for field in shop.values.fields(value)] == [name]
+    assert shop.values.fields("crash") == shop.values.fields("") == ()
 
 
 def test_a_scene_says_what_labels_are_about(shop: Any, tmp_path: Path) -> None:

@@ -145,7 +145,7 @@ def _sorted(scene: Scene, guessed: tuple[str, ...]) -> tuple[tuple[str, ...], tu
     if scene.about_labels:
         return guessed, ()
     guessed = tuple(one for one in guessed if not _is_none(scene, one))
-    held = {one: field for one in guessed if (field := scene.label_with(one)) is not None}
+    held = {one: field for one in guessed if (field := scene.values.label(one)) is not None}
     if len({field.name for field in held.values()}) < 2 and len(held) in (0, len(guessed)):
         return guessed, ()
     return tuple(one for one in guessed if one not in held), tuple(held)

@@ -6,8 +6,7 @@ import re
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from outcore.engine.plans.plan import Kind, NoPlan, Plan
-from outcore.engine.plans.scene import sentences
-from outcore.engine.plans.wording import QUOTED
+from outcore.engine.plans.wording import QUOTED, sentences
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -118,7 +117,7 @@ def _terms(scene: Scene) -> tuple[str, ...]:
         terms = _named(asked["after"])
     elif not _THERE.match(asked["after"]):
         return ()
-    if scene.fields and any(scene.field_with(one) is not None for one in terms):
+    if scene.fields and any(map(scene.values.fields, terms)):
         return ()
     return terms
 

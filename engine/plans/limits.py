@@ -169,7 +169,7 @@ def _named(scene: Scene, wanted: Iterable[str], apart: Field | None) -> tuple[li
         # A number that bounds a field is not one of its values.
         if any(one.start <= start < one.end for one in scene.bounds):
             continue
-        fields = [one for one in scene.fields_with(value) if _limiting(one, value)]
+        fields = [one for one in scene.values.fields(value) if _limiting(one, value)]
         field = _nearest(question, fields, start)
         if field is None and fields:
             return [], f"{value!r} stands in {' and '.join(one.name for one in fields)}"

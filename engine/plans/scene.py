@@ -10,17 +10,14 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 from outcore.engine.plans.bounds import Bound, bounded, bounds, equals
-from outcore.engine.plans.times import spans_of
-from outcore.engine.plans.wording import listings, mentions
-from outcore.kernel_sandbox.inside.dates import MONTHS
-from outcore.kernel_sandbox.inside.shapes import parser
+from outcore.engine.plans.times import date_field, spans_of
+from outcore.engine.plans.values import Values
+from outcore.engine.plans.wording import listings, mentions, said, sentences
 
 if TYPE_CHECKING:
     from outcore.engine.corpus import Corpus
     from outcore.kernel_sandbox.inside.layout import Field, Layout
 
-_PLACES = 40
-_LINE = 4_000
 # What calls a list one of labels, where it stands shortly before it.
 _CALLED = re.compile(
     r"\b(?:labels?|labell?ed|categor\w+|class(?:es|ified)?|types?|kinds?|topics?|tags?|sentiments?"
@@ -39,13 +36,6 @@ _NAME_CHARS = 200
 _FEW = 20
 # Characters of a name or a key, at most, and its words.
 _KEY, _NAME_WORDS = 40, 2
-# Where a time begins in a question.
-_WHEN = re.compile(rf"\b(?:{'|'.join(MONTHS)})\b|\d{{4}}|\d+[./-]\d")
-_WORD = re.compile(r"[^\W\d_]{3,}")
-# The words of a name, in whatever case it is put together.
-_PART = re.compile(r"[A-Z]?[a-z]{3,}|[A-Z]{3,}")
-_OF_DATES = frozenset({"date", "day", "time", "datetime", "timestamp"})
-_STEM = 4
 _RECORDS = frozenset({"record", "row", "line", "entry", "entries", "item"})
 
 
@@ -91,11 +81,7 @@ class Scene:
     @cached_property
     def date_field(self) -> Field | None:
         """The field that tells when: of several, the one the question names, else the first."""
-        dates = [field for field in self.fields if field.type == "date"]
-        when = _WHEN.search(self.question)
-        end = when.start() if when else len(self.question)
-        named = {field.name: _last_said(self.question[:end], field.name) for field in dates}
-        return max(dates, key=lambda field: named[field.name], default=None)
+        return date_field(self.question, self.fields)
 
     @cached_property
     def text_field(self) -> Field | None:
@@ -193,48 +179,10 @@ class Scene:
         wanted = name.strip().casefold()
         return next((one for one in self.fields if one.name.casefold() == wanted), None)
 
-    def field_with(self, value: str) -> Field | None:
-        """The field that has `value` as its value in some record, or None."""
-        return next(iter(self.fields_with(value)), None)
-
-    def fields_with(self, value: str) -> tuple[Field, ...]:
-        """The fields that have `value` as their value in some record, as far as was looked."""
-        # A value that stands nowhere costs a pass over the context, and several plans may ask.
-        if value not in self._asked_for:
-            wanted = value.strip().casefold()
-            labels = (
-                field
-                for field in self.fields
-                if field.type == "label" and any(one.casefold() == wanted for one in field.values)
-            )
-            self._asked_for[value] = tuple(labels) or self._fields_read(value)
-        return self._asked_for[value]
-
     @cached_property
-    def _asked_for(self) -> dict[str, tuple[Field, ...]]:
-        return {}
-
-    def _fields_read(self, value: str) -> tuple[Field, ...]:
-        if self.layout.shape is None:
-            return ()
-        parse = parser(self.layout.shape)
-        wanted = value.strip().casefold()
-        held: dict[str, Field] = {}
-        for place in self.corpus.find_all(value.strip(), _PLACES):
-            found = parse(self._line(place.document, place.offset))
-            for name, one in (found or {}).items():
-                field = self.field(str(name))
-                if field is not None and str(one).strip().casefold() == wanted:
-                    held.setdefault(field.name, field)
-        return tuple(held.values())
-
-    def label_with(self, value: str) -> Field | None:
-        """The field of labels that has `value` among those that were seen, or None."""
-        wanted = value.strip().casefold()
-        for field in self.fields:
-            if field.type == "label" and any(one.casefold() == wanted for one in field.values):
-                return field
-        return None
+    def values(self) -> Values:
+        """Where values of records are found."""
+        return Values(self.corpus, self.layout, self.fields)
 
     def is_record(self, word: str) -> bool:
         """Whether a word, or its plural, stands for a record: `row`, or `ticket` of tickets.csv."""
@@ -255,55 +203,11 @@ class Scene:
         """Whether a text is a name or a key, and not what has to be read of a record."""
         return field.type == "text" and field != self.text_field and len(field.sample) <= _KEY
 
-    def _line(self, document: str | int, offset: int) -> str:
-        first = max(0, offset - _LINE)
-        text = self.corpus.read(document, first, offset + _LINE)
-        at = offset - first
-        end = text.find("\n", at)
-        return text[text.rfind("\n", 0, at) + 1 : end if end >= 0 else len(text)].rstrip("\r")
-
 
 def _is_read(sample: str) -> bool:
     """Whether a text wants reading: more than the few words of a key or a name."""
     return len(sample) > _KEY or len(sample.split()) > _NAME_WORDS
 
 
-def _last_said(text: str, name: str) -> int:
-    """Where a word like one of a field's name stands last: `delivered` for `delivery_date`."""
-    stems = [one.casefold() for one in _PART.findall(name) if one.casefold() not in _OF_DATES]
-    return max(
-        (
-            match.start()
-            for match in _WORD.finditer(text)
-            for stem in stems
-            if _alike(match[0].casefold(), stem)
-        ),
-        default=-1,
-    )
-
-
-def _alike(word: str, stem: str) -> bool:
-    common = max(_STEM, min(len(word), len(stem)) - 2)
-    return word == stem or word[:common] == stem[:common]
-
-
 def _sound(name: str) -> bool:
     return not any("\ud800" <= char <= "\udfff" for char in name)
-
-
-def said(text: str, labels: tuple[str, ...]) -> list[int]:
-    """How often each label stands in `text`."""
-    return [len(mentions(text, label)) for label in labels]
-
-
-def sentences(text: str) -> list[str]:
-    """The sentences of a text; a line end or a blank line ends one too."""
-    parts: list[str] = []
-    start = 0
-    for at, char in enumerate(text):
-        follows = text[at + 1 : at + 2]
-        if char == "\n" or (char in ".!?" and (not follows or follows.isspace())):
-            parts.append(text[start : at + 1].strip())
-            start = at + 1
-    parts.append(text[start:].strip())
-    return [part for part in parts if part]

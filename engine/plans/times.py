@@ -11,6 +11,8 @@ from outcore.engine.plans.wording import denied
 from outcore.kernel_sandbox.inside.dates import MONTHS, dates_in
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from outcore.engine.plans.scene import Scene
     from outcore.kernel_sandbox.inside.layout import Field
 
@@ -45,6 +47,15 @@ _BACK = re.compile(r"\s*+,?\s*+(?:or|and)\s+(?:earlier|before)\b(?!\s+\w*\d)", r
 _WHOLE_MONTH = re.compile(r"[^\d]*\d{4}\Z|\d{4}-\d\d\Z")
 
 _DAY_OF, _MONTH_OF, _YEAR_OF = "d.isoformat()", "d.strftime('%Y-%m')", "d.strftime('%Y')"
+
+
+# Where a time begins in a question.
+_WHEN = re.compile(rf"\b(?:{'|'.join(MONTHS)})\b|\d{{4}}|\d+[./-]\d")
+_WORD = re.compile(r"[^\W\d_]{3,}")
+# The words of a name, in whatever case it is put together.
+_PART = re.compile(r"[A-Z]?[a-z]{3,}|[A-Z]{3,}")
+_OF_DATES = frozenset({"date", "day", "time", "datetime", "timestamp"})
+_STEM = 4
 
 
 class Span(NamedTuple):
@@ -204,3 +215,31 @@ def _in_months(question: str, spans: list[Span]) -> list[str]:
 def _both_sides(question: str) -> bool:
     """Whether what is before a date is compared with what is after it."""
     return all(side.search(question) for side in _SIDES)
+
+
+def date_field(question: str, fields: Sequence[Field]) -> Field | None:
+    """The field that tells when: of several, the one the question names, else the first."""
+    dates = [field for field in fields if field.type == "date"]
+    when = _WHEN.search(question)
+    end = when.start() if when else len(question)
+    named = {field.name: _last_said(question[:end], field.name) for field in dates}
+    return max(dates, key=lambda field: named[field.name], default=None)
+
+
+def _last_said(text: str, name: str) -> int:
+    """Where a word like one of a field's name stands last: `delivered` for `delivery_date`."""
+    stems = [one.casefold() for one in _PART.findall(name) if one.casefold() not in _OF_DATES]
+    return max(
+        (
+            match.start()
+            for match in _WORD.finditer(text)
+            for stem in stems
+            if _alike(match[0].casefold(), stem)
+        ),
+        default=-1,
+    )
+
+
+def _alike(word: str, stem: str) -> bool:
+    common = max(_STEM, min(len(word), len(stem)) - 2)
+    return word == stem or word[:common] == stem[:common]

@@ -209,3 +209,21 @@ def number_of(word: str) -> int | None:
         # Nothing is there so often, and Python reads no number of thousands of digits.
         return int(plain) if len(plain) <= _DIGITS else None
     return _WORDS.get(plain)
+
+
+def said(text: str, labels: tuple[str, ...]) -> list[int]:
+    """How often each label stands in `text`."""
+    return [len(mentions(text, label)) for label in labels]
+
+
+def sentences(text: str) -> list[str]:
+    """The sentences of a text; a line end or a blank line ends one too."""
+    parts: list[str] = []
+    start = 0
+    for at, char in enumerate(text):
+        follows = text[at + 1 : at + 2]
+        if char == "\n" or (char in ".!?" and (not follows or follows.isspace())):
+            parts.append(text[start : at + 1].strip())
+            start = at + 1
+    parts.append(text[start:].strip())
+    return [part for part in parts if part]
