@@ -79,20 +79,25 @@ class Child:
         Raises:
             OSError: it can't be started.
         """
-        child = cls(
-            subprocess.Popen(
-                list(argv),
-                env=dict(env),
-                pass_fds=tuple(fds),
-                cwd=cwd,
-                umask=umask,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.PIPE,
-                start_new_session=True,
-                bufsize=0,
-            )
+        process = subprocess.Popen(
+            list(argv),
+            env=dict(env),
+            pass_fds=tuple(fds),
+            cwd=cwd,
+            umask=umask,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+            bufsize=0,
         )
+        try:
+            child = cls(process)
+        except BaseException:
+            # No descriptor is left, say: nobody else knows of the process.
+            with process, contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            raise
         if reaped:
             child._reaped = True
             reaper().adopt_group(child.pid)

@@ -20,6 +20,8 @@ Handler = Callable[[str, dict[str, Any]], Awaitable[Any]]
 
 _LOG = logging.getLogger(__name__)
 _NAME_LENGTH = 64
+# Answers are made one by one once the kernel leaves so much unread.
+_UNREAD = 1 << 20
 
 
 class Connection:
@@ -42,6 +44,7 @@ class Connection:
         self._log = log
         self._calls: dict[int, asyncio.Task[None]] = {}
         self._out: list[bytes] = []
+        self._made = 0
 
     async def serve(self) -> None:
         """Answer calls until the connection ends, then cancel those outstanding."""
@@ -106,6 +109,11 @@ class Connection:
         await self._send(reply)
 
     async def _send(self, reply: dict[str, Any]) -> None:
+        with contextlib.suppress(OSError):  # the connection is gone, and its reader notices
+            while self._unread > _UNREAD:
+                await self._writer.drain()
+                # What has just been made is written a moment later.
+                await asyncio.sleep(0)
         cap = self._limits.frame
         try:
             frame = encode(reply, cap)
@@ -115,15 +123,22 @@ class Connection:
             message = f"the answer can't be sent: {error}"
             frame = encode({"id": reply["id"], "error": _report("SubcallError", message)}, cap)
         self._out.append(frame)
+        self._made += len(frame)
         if len(self._out) == 1:
             # Answers that come in the same moment leave as one.
             asyncio.get_running_loop().call_soon(self._flush)
         with contextlib.suppress(OSError):  # the connection is gone, and its reader notices
             await self._writer.drain()
 
+    @property
+    def _unread(self) -> int:
+        """Bytes of answers that the kernel has not taken."""
+        return self._made + self._writer.transport.get_write_buffer_size()
+
     def _flush(self) -> None:
         self._writer.write(b"".join(self._out))
         self._out.clear()
+        self._made = 0
 
 
 def _report(kind: str, message: str, details: dict[str, Any] | None = None) -> dict[str, Any]:

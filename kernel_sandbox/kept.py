@@ -19,7 +19,12 @@ BYTES = 8 << 20
 _NAMES = 1_000
 _NAME_CHARS = 100
 _KINDS = ("data", "code")
-_WHY = {"size": "too large", "time": "too much to keep", "kind": "no plain data"}
+_WHY = {
+    "size": "too large",
+    "time": "too much to keep",
+    "kind": "no plain data",
+    "fields": "the fields that cells have set",
+}
 _SHOWN = 30
 
 
@@ -63,7 +68,8 @@ class Kept:
 
     def told(self) -> str:
         """What a fresh kernel has of the one before it, in words for the root."""
-        restored, self._restored = self._restored, []
+        restored = [name for name in self._restored if name in self._entries]
+        self._restored = []
         gone = {name: "could not be restored" for name in self._entries if name not in restored}
         gone |= {name: _WHY[why] for name, why in self._lost.items()}
         self._entries = {name: self._entries[name] for name in restored}

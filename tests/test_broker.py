@@ -5,14 +5,16 @@ import json
 import os
 import struct
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 from sandboxing import Host
 
+from outcore.kernel_sandbox import connection
 from outcore.kernel_sandbox.broker import Broker
 from outcore.kernel_sandbox.inside.bridge import Bridge
 from outcore.kernel_sandbox.inside.errors import SubcallError
+from outcore.kernel_sandbox.inside.frames import encode
 from outcore.kernel_sandbox.limits import Limits
 
 if TYPE_CHECKING:
@@ -331,3 +333,33 @@ async def test_the_kernels_end_refuses_what_no_frame_can_carry(tmp_path: Path) -
             with pytest.raises(SubcallError, match=said):
                 bridge.submit("llm_query", {"prompt": prompt})
         assert await asyncio.to_thread(bridge.call, "llm_query", {"prompt": "x"}) == "re: x"
+
+
+async def test_answers_that_are_not_read_are_not_made(tmp_path: Path) -> None:
+    """A call of forty bytes may have a long answer; those that wait in the host are few."""
+    made = 0
+
+    class Long(Host):
+        async def _reply(self, op: str, params: dict[str, Any]) -> Any:
+            nonlocal made
+            made += 1
+            return "x" * 900_000
+
+    def held(value: Any, cap: int) -> bytes:
+        encoded.append(value["id"])
+        return encode(value, cap)
+
+    encoded: list[int] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(connection, "encode", held)
+        async with serving(tmp_path, Long(), frame=1 << 20), joined(tmp_path) as (reader, writer):
+            cast("Any", reader)._transport.pause_reading()
+            for number in range(100):
+                writer.write(call(number))
+            while made < 100:
+                await asyncio.sleep(0.01)
+            await asyncio.sleep(0.1)
+            assert len(encoded) < 10
+            cast("Any", reader)._transport.resume_reading()
+            answers = [await read(reader) for _ in range(100)]
+    assert sorted(one["id"] for one in answers) == list(range(100))

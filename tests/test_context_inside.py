@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 from outcore.engine.corpus import stage
 from outcore.kernel_sandbox.inside import containers, staged, text
 from outcore.kernel_sandbox.inside.corpus import open_context
+from outcore.kernel_sandbox.inside.queries import as_text, pairs
+from outcore.kernel_sandbox.inside.saying import as_answer
 from outcore.kernel_sandbox.inside.staged import Staged
 from outcore.kernel_sandbox.inside.text import Text
 
@@ -179,3 +181,28 @@ def test_loads_what_fits_and_no_more(tmp_path: Path) -> None:
 def test_a_folder_of_another_format(tmp_path: Path) -> None:
     with pytest.raises(OSError, match=r"meta\.json"):
         open_context(tmp_path)
+
+
+@pytest.mark.usefixtures("small_parts")
+def test_lists_read_lazily_are_asked_about_like_those_in_memory(tmp_path: Path) -> None:
+    given = (["one", "two \u00e9"], {"a": "\u00e9", "b": "two"})
+    for number, source in enumerate(given):
+        stage(source, tmp_path / str(number))
+        texts = [
+            as_text(open_context(tmp_path / str(number), eager_bytes=most).value)
+            for most in (0, 1 << 30)
+        ]
+        assert texts[0] == texts[1]
+        assert "\u00e9" in texts[0]
+    lines = lazily("a longer\ntext\n", tmp_path / "lines").splitlines()
+    assert as_text(lines) == "a longer\ntext"
+
+
+@pytest.mark.usefixtures("small_parts")
+def test_a_large_text_is_one_text_and_not_its_characters(tmp_path: Path) -> None:
+    large = lazily("a text of some length", tmp_path / "context")
+    assert pairs(["Who?", "When?"], large) == [("Who?", large), ("When?", large)]
+    assert pairs("Who?", large) == [("Who?", large)]
+    for use in (as_text, as_answer):
+        with pytest.raises(TypeError, match="whole text in memory"):
+            use(large)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from outcore.kernel_sandbox.inside.dates import as_date, day_first_of, is_date, month_of
+from outcore.kernel_sandbox.inside.dates import as_date, dates_in, day_first_of, is_date, month_of
 
 DAY = date(2022, 6, 29)
 FORMS = (
@@ -147,3 +147,23 @@ def test_other_dates_tell_which_is_the_day() -> None:
 def test_months_that_are_named_alone() -> None:
     named = ("May", "sept.", " mar ", "JUNE", "ma", "March 2021", "Decembers", "")
     assert [month_of(one) for one in named] == [5, 9, 3, 6, None, None, None, None]
+
+
+@pytest.mark.parametrize("text", ["29 Jun 10:15:00 host: up", "12 May 14:30", "29-Jun 10:15"])
+def test_a_time_of_day_is_no_year(text: str) -> None:
+    assert as_date(text) is None
+    assert dates_in(text) == []
+
+
+@pytest.mark.parametrize("text", ["29 Jun 22 10:15", "29/Jun/22:10:15:00", "29 Jun '22"])
+def test_a_short_year_may_stand_before_a_time(text: str) -> None:
+    assert as_date(text) == DAY
+
+
+@pytest.mark.timeout(30)
+def test_many_dates_are_found_in_a_time_that_grows_with_them() -> None:
+    many = 40_000
+    found = dates_in("2022-06-29, June 2022\n" * many)
+    assert len(found) == 2 * many
+    assert found[:2] == [(0, 10, DAY), (12, 21, date(2022, 6, 1))]
+    assert found == sorted(found)

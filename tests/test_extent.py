@@ -195,3 +195,15 @@ async def test_a_short_text_is_not_counted_by_eye(
         tmp_path / "again", question, ROWS, "find", {}, last="fine", direct="auto", root_mode="code"
     )
     assert asked.completion.sandbox == "direct"
+
+
+def test_a_number_ends_with_its_line(extent: Callable[..., Extent]) -> None:
+    text = "BOOK ONE\n\nFIRST CHAPTER\n\nIt was night.\n\nSECOND CHAPTER\n\nIt was day.\n"
+    assert extent(text).headings() == ["BOOK ONE", "FIRST CHAPTER", "SECOND CHAPTER"]
+
+
+def test_headings_know_where_they_stand(extent: Callable[..., Extent]) -> None:
+    text = "  CHAPTER I. The Ball\n\ntext\n\n  # Notes \n\ntext\n\n\tCHAPTER II\n"
+    for one in (found := extent(text).headings()):
+        assert text[one.start : one.start + len(one)] == one
+    assert len(found) == 3

@@ -12,22 +12,25 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from sandboxing import Host, running
+from sandboxing import Host, running, stage
 from scripted import giving, said
 from test_run import HAYSTACK, ask, cell
 
 from outcore.config import Budget
 from outcore.errors import OutcoreError, SandboxError
-from outcore.kernel_sandbox import Limits
+from outcore.kernel_sandbox import Kernel, KernelSpec, Limits
 from outcore.kernel_sandbox.inside import keeping
-from outcore.kernel_sandbox.inside.definitions import definitions
+from outcore.kernel_sandbox.inside.definitions import bound, definitions
+from outcore.kernel_sandbox.inside.layout import Field, Layout, Shape
 from outcore.kernel_sandbox.kept import BYTES, Kept
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from outcore.kernel_sandbox import CellResult, Kernel
+    from outcore.kernel_sandbox import CellResult
+
+EXIT = "import os; os._exit(1)"
 
 SETTING = """
 import re, collections
@@ -415,3 +418,73 @@ def test_a_pickle_that_grows_too_long_is_broken_off() -> None:
     late = keeping._Sink(1 << 30, 0.0)
     with pytest.raises(keeping._TooMuch, match="time"):
         pickle.Pickler(late, protocol=5).dump(["x"])
+
+
+async def test_what_is_kept_may_change_before_it_is_told() -> None:
+    """What was restored is code that is not trusted, and may send calls at once."""
+    kept = Kept(Host())
+    await kept("keep", {"set": {"a": {"data": "x"}, "b": {"data": "y"}}, "gone": [], "lost": {}})
+    await kept("restored", {"names": ["a", "b"]})
+    await kept("keep", {"set": {}, "gone": ["a"], "lost": {}})
+    assert kept.told().endswith("cell: b. Gone: what this cell has set or changed")
+
+
+@pytest.mark.parametrize(
+    "again",
+    [
+        "f = lambda: 'new'",
+        "def f(made=list('new')): return 'new'",
+        "import functools\nold = f\n@functools.wraps(old)\ndef f(): return 'new'",
+        "if True:\n    def f(): return 'new'",
+        "for f in [lambda: 'new']: pass",
+        "def setting():\n    global f\n    f = lambda: 'new'\nsetting()",
+    ],
+)
+async def test_a_definition_that_was_replaced_is_not_restored(tmp_path: Path, again: str) -> None:
+    async with rig(tmp_path) as kernel:
+        await fine(kernel, "def f(): return 'old'\nx = 1")
+        await fine(kernel, again)
+        died = await kernel.run("import os; os._exit(1)", seconds=10)
+        assert "f (no plain data)" in str(died.error)
+        assert "NameError" in str((await kernel.run("f()", seconds=10)).error)
+
+
+async def test_of_too_many_variables_none_is_restored_as_it_was_earlier(tmp_path: Path) -> None:
+    async with rig(tmp_path) as kernel:
+        await fine(kernel, "x = 1")
+        await fine(kernel, "x = 2\nfor n in range(1_200): globals()[f'v{n}'] = n")
+        await kernel.run("import os; os._exit(1)", seconds=10)
+        assert (await fine(kernel, "print(x)")).output == "2\n"
+
+
+async def test_fields_that_were_set_are_told_to_be_gone(tmp_path: Path) -> None:
+    names = ("a", "b")
+    shape = Shape("pairs", names, "||", ":")
+    fields = tuple(Field(name, "text", "") for name in names)
+    layout = Layout("lines", shape, fields).as_dict()
+    spec = KernelSpec(stage(tmp_path / "context", "a: 1 || b: 2\n"), hints={"layout": layout})
+    async with await Kernel.start(spec, Host()) as kernel:
+        await fine(kernel, "x = len(records)")
+        assert "records" not in str((await kernel.run(EXIT, seconds=10)).error)
+        await fine(kernel, "for one in records: one.mark = 'set'")
+        told = str((await kernel.run(EXIT, seconds=10)).error)
+        assert "records (the fields that cells have set)" in told
+
+
+async def test_a_function_that_can_not_be_kept_keeps_no_answer_from_the_host(
+    tmp_path: Path,
+) -> None:
+    host = Host()
+    long = " + ".join(["'a'"] * 400)
+    async with running(tmp_path, host) as kernel:
+        await fine(kernel, f"def f():\n    return {long}\nanswer['content'] = f()[:3]")
+    assert [one["content"] for one in host.of("answer")] == ["aaa"]
+
+
+def test_a_definition_that_its_cell_replaces_is_none() -> None:
+    assert definitions("def f(): pass\nf = cached(f)\ndef g(): pass\n[g for g in range(3)]") == {
+        "g": "def g():\n    pass"
+    }
+    assert bound("def f():\n    global a\n    b = 1\nwith c as d: e = [h for h in i]") == {
+        *("f", "a", "d", "e")
+    }

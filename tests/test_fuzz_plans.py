@@ -413,6 +413,14 @@ def test_the_name_of_a_field_is_no_code_wherever_it_stands(
         ("x", " | "),
         ("pairs where praise", "; "),
         ("", "and "),
+        ("above ", "1,"),
+        ("", "above 1 "),
+        ("between 1 and ", "1 "),
+        ("have? How often is ", "the "),
+        ("have? How often is the ", "a, "),
+        ("are there? ", "How many chapters "),
+        ("", "unit_"),
+        ("not ", "Number7 "),
     ],
 )
 @pytest.mark.parametrize("tail", ["!", " praise and"])

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 import re
 import time
 from typing import TYPE_CHECKING, Any
@@ -13,6 +15,7 @@ from sandboxing import TEXT, Host, descendants, running
 from outcore.errors import ConfigError, SandboxError
 from outcore.kernel_sandbox import Kernel, KernelSpec, Limits
 from outcore.kernel_sandbox.channel import Execution
+from outcore.kernel_sandbox.child import Child
 from outcore.kernel_sandbox.output import Output
 
 if TYPE_CHECKING:
@@ -637,3 +640,14 @@ def test_output_keeps_both_ends() -> None:
     whole.add("\x1b[1;31mred\x1b[0m \x1b]0;title\x07ok")
     assert whole.text() == "red ok"
     assert whole.dropped == 0
+
+
+async def test_a_process_that_can_not_be_held_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(pid: int) -> int:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    before = descendants()
+    monkeypatch.setattr(os, "pidfd_open", full)
+    with pytest.raises(OSError, match="Too many"):
+        Child.spawn(["/bin/sleep", "60"], env={}, fds=())
+    assert descendants() <= before

@@ -304,3 +304,27 @@ def test_slices_join_to_the_text(
             assert isinstance(piece.document, int)
             whole = texts[piece.document]
             assert whole[piece.offset : piece.offset + len(piece)] == piece
+
+
+@pytest.mark.parametrize(
+    ("patterns", "found"),
+    [
+        (["f(", "bar"], ["f(", "bar"]),
+        (["(?i)FOO", "bar"], ["bar", "foo"]),
+        (["a)(b", "bar"], ["bar"]),
+        (["ba.", "fo+"], ["bar", "foo"]),
+    ],
+)
+def test_each_of_several_patterns_is_taken_as_it_would_be_alone(
+    patterns: list[str], found: list[str], tmp_path: Path
+) -> None:
+    look = Look(opened("the f(x) and bar, foo\n", tmp_path / "context"), HINTS)
+    assert [hit.match for hit in look.grep(patterns, flags=0)] == found
+
+
+def test_a_text_that_begins_with_a_number_is_no_count(tmp_path: Path) -> None:
+    look = Look(opened("3 cats sat\n", tmp_path / "context"), HINTS)
+    assert not look.grep("cats", "3 dogs run")
+    assert look.grep("dogs", "3 dogs run")[0].match == "dogs"
+    for count in ("5", " 5.0 ", 5, 5.0):
+        assert look.grep("cats", count)[0].match == "cats"

@@ -9,6 +9,7 @@ import contextlib
 import inspect
 import io
 import linecache
+import textwrap
 import traceback
 from typing import TYPE_CHECKING, Any
 
@@ -254,3 +255,24 @@ def test_a_cell_that_can_ask_once_is_told_from_one_that_can_ask_again(
     names: dict[str, Any] = {"__name__": "__main__"}
     exec("def asked(n): pass\nclass Thing: pass\nthing = Thing()", names)
     assert loops.asks_again(ast.parse(source), names) is again
+
+
+@pytest.mark.parametrize("star", ["", "*"])
+@pytest.mark.parametrize("levels", range(1, 8))
+def test_what_python_can_nest_stays_as_it_was(star: str, levels: int) -> None:
+    """Handlers take more of Python's blocks than what they stand beside."""
+    source = "print('there')"
+    for _ in range(levels):
+        inside = textwrap.indent(source, " " * 8)
+        source = (
+            f"for x in [1]:\n    try:\n        1 / 0\n"
+            f"    except{star} ZeroDivisionError as error:\n{inside}\n"
+            "    finally:\n        pass"
+        )
+    try:
+        compile(source, "cell", "exec")
+    except SyntaxError:
+        return
+    tree = ast.parse(source)
+    loops.transform(tree)
+    compile(tree, "cell", "exec")

@@ -394,3 +394,23 @@ def test_keys_and_names_limit_too(tmp_path: Path, question: str, total: int) -> 
     }
     exec(Measure().plan(scene, {}).program, names)
     assert total in printed
+
+
+@pytest.mark.parametrize(
+    ("value", "number"),
+    [
+        ("0,125", 0.125),
+        ("-0,250 kg", -0.25),
+        ("0,123,456", 123_456),
+        ("1,234", 1_234),
+        ("x" * 198 + " 12345", 12_345),
+        ("x" * 500 + " -7", -7),
+        ("2022 500 units", 2_022),
+        ("3.5 200 units", 3.5),
+        ("12 345,5", 12_345.5),
+        ("1 234 567", 1_234_567),
+        ("1e999", None),
+    ],
+)
+def test_the_first_number_is_read_whole(value: str, number: float | None) -> None:
+    assert as_number(value) == number

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from itertools import combinations
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from outcore.kernel_sandbox.inside.ordering import in_order
 from outcore.kernel_sandbox.inside.pairing import group, pairs
 from outcore.kernel_sandbox.inside.saying import as_answer
 
@@ -72,3 +74,22 @@ def test_pairs_are_those_of_all_combinations(groups: dict[int, tuple[bool, bool]
     found = pairs(groups, lambda way: way[0], lambda way: way[1])
     assert list(found) == wanted
     assert [found[at] for at in range(len(found))] == wanted
+
+
+def test_times_of_one_day_are_in_order() -> None:
+    hours = [datetime(2022, 6, 29, hour) for hour in (14, 9, 0)]
+    assert in_order(hours) == hours[::-1]
+    for some in (
+        ["2022-06-28 23:00", "2022-06-29 09:00", "2022-06-29 10:00:05", "2022-06-29 10:00:30"],
+        ["Jun 29, 2022 9:05 am", "Jun 29, 2022 12:10 pm", "Jun 29, 2022 1:00 PM"],
+        ["2022-06-29", "2022-06-29T00:00:00Z", "2022-06-30"],
+    ):
+        assert in_order(some[::-1]) == some
+    assert list(group([1, 2, 3], hours)) == hours[::-1]
+
+
+def test_a_dict_is_grouped_by_a_dict_of_its_keys() -> None:
+    assert group({"a": 1, "b": 2, "c": 3}, {"c": "y", "b": "x", "a": "y"}) == {
+        "x": [2],
+        "y": [1, 3],
+    }

@@ -23,6 +23,7 @@ from outcore.kernel_sandbox.inside.layout import Field, Layout, Shape
 from outcore.kernel_sandbox.inside.lines import lines
 from outcore.kernel_sandbox.inside.record import Record
 from outcore.kernel_sandbox.inside.record_list import Records
+from outcore.kernel_sandbox.inside.shapes import parser
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -335,3 +336,10 @@ def test_rows_of_a_table_without_figures_are_rows(tmp_path: Path, name: str, row
     path.write_text(f"name,age,score,city\n{known}Zoe,unknown,unknown,Oslo\nAbe,n/a,n/a,Oslo\n")
     corpus = stage(path, tmp_path / "context")
     assert len(Records(open_context(corpus.folder), layout_of(corpus))) == rows
+
+
+def test_a_last_column_with_the_separator_leaves_quotes_alone() -> None:
+    parse = parser(Shape("csv", ("a", "b", "c"), ",", rest=True))
+    assert parse('1,"a,b",c, d') == {"a": "1", "b": "a,b", "c": "c, d"}
+    assert parse("1,a,b") == {"a": "1", "b": "a", "c": "b"}
+    assert parse("1,a") is None

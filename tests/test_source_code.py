@@ -188,3 +188,10 @@ def test_cells_of_comments() -> None:
     assert blank("# only this\n\n")
     assert not blank("# this\nx = 1")
     assert not blank("x = (")
+
+
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize("word", ["open", "const", "public", "data"])
+def test_lines_of_one_word_are_looked_through_in_their_own_time(word: str) -> None:
+    text = f"{word}\n" * 20_000 + "public static int f() {\n"
+    assert [one.name for one in definitions(text)] == ["f"]

@@ -151,3 +151,10 @@ def test_keys_in_the_order_people_expect(ordered: list[object]) -> None:
 
 def test_keys_of_different_kinds() -> None:
     assert in_order([None, "b", 3, "a2", "a10"]) == [None, 3, "a2", "a10", "b"]
+
+
+@pytest.mark.timeout(30)
+def test_large_counts_take_no_memory() -> None:
+    counts = tally({"a": 5_000_000_000, "A ": 2, "b": 3, "none": 0, "": 4})
+    assert counts == {"a": 5_000_000_002, "b": 3}
+    assert counts.skipped == 4

@@ -25,12 +25,14 @@ def cells_of(line: str, separator: str, most: int = -1) -> list[str]:
     return [cell.strip() for cell in text.split(separator, most - 1 if most > 0 else -1)]
 
 
-def quoted_cells(line: str, separator: str) -> list[str]:
-    """Cells of a line of CSV, which may hold line ends between quotes."""
+def quoted_cells(line: str, separator: str, most: int = -1) -> list[str]:
+    """Cells of a line of CSV, which may hold line ends between quotes, at most `most` of them."""
     try:
         cells = next(csv.reader([line.replace("\x00", "")], delimiter=separator), [])
     except csv.Error:  # a field longer than the csv module takes
         return []
+    if 0 < most < len(cells):
+        cells[most - 1 :] = [separator.join(cells[most - 1 :])]
     return [cell.strip() for cell in cells]
 
 
@@ -65,9 +67,7 @@ def quoted(shape: Shape) -> Callable[[str], dict[str, Any] | None]:
     def parse(line: str) -> dict[str, Any] | None:
         if separator not in line:
             return None
-        cells = quoted_cells(line, separator)
-        if len(cells) > count and shape.rest:
-            cells = cells_of(line, separator, count)
+        cells = quoted_cells(line, separator, count if shape.rest else -1)
         return _fields(shape, cells, count)
 
     return parse

@@ -3,6 +3,7 @@
 # No `annotations` from `__future__`: help() in a cell would show the types in quotes.
 
 import re
+from bisect import bisect_left
 from collections.abc import Callable, Iterable
 from datetime import UTC, date, datetime
 from functools import lru_cache
@@ -34,6 +35,8 @@ _CLOCK = (
     r"(?:\s?(?:z|utc|gmt|[a-z]{3,4}|[+-]\d\d:?\d\d))?(?:\s\([a-z ]+\))?)?"
 )
 _PIVOT = 70
+# In `29 Jun 10:15` there is no year.
+_SHORT_YEAR = r"(\d{4}|(?<=[/'\u2019-])\d\d|\d\d(?!:\d\d))"
 # Digits alone are a date where they read as one of these years, else seconds since 1970, or
 # milli-, micro- or nanoseconds.
 _COMPACT_YEARS = range(1900, 2100)
@@ -86,7 +89,7 @@ _FORMS: tuple[tuple[re.Pattern[str], _Read], ...] = (
     ),
     # 29 June 2022, 29th of June, 2022, 29-Jun-22, 29/Jun/2022
     (
-        _form(rf"{_DAY}(?:\s+of)?[\s/-]*{_MONTH}[\s/,'\u2019-]*(\d{{4}}|\d\d)"),
+        _form(rf"{_DAY}(?:\s+of)?[\s/-]*{_MONTH}[\s/,'\u2019-]*{_SHORT_YEAR}"),
         lambda m, _: _made(_year(m[3]), _named(m[2]), int(m[1])),
     ),
     # Jun 29, 2022, June 29th 2022, Sun Jun 29 10:00:00 2022
@@ -150,11 +153,18 @@ def dates_in(text: str, day_first: bool | None = None) -> list[tuple[int, int, d
     """
     found: list[tuple[int, int, date]] = []
     for form, read in _FORMS:
+        more = []
         for match in form.finditer(text):
             day = read(match, day_first)
-            if day is not None and all(match.end() <= a or b <= match.start() for a, b, _ in found):
-                found.append((match.start(), match.end(), day))
-    return sorted(found)
+            if day is not None and _is_free(found, match.start(), match.end()):
+                more.append((match.start(), match.end(), day))
+        found = sorted([*found, *more])
+    return found
+
+
+def _is_free(found: list[tuple[int, int, date]], start: int, end: int) -> bool:
+    before = bisect_left(found, (end,))
+    return before == 0 or found[before - 1][1] <= start
 
 
 def month_of(text: str) -> int | None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import ast
+from itertools import chain
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+_SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 # What may stand above a class or a method: it makes no calls that tell.
 _DECORATORS = frozenset(("dataclass", "property", "staticmethod", "classmethod", "total_ordering"))
 
@@ -16,15 +18,51 @@ def definitions(code: str) -> dict[str, str]:
     """Source by name of the imports, functions and plain classes at the top of a cell.
 
     A cell that can't be parsed has none, and neither has one whose statement may do more than
-    bind its name: a default that is computed, a decorator that is not known.
+    bind its name: a default that is computed, a decorator that is not known. A name that the cell
+    binds once more, in another way, is left out.
     """
     if "def " not in code and "import " not in code and "class " not in code:
         return {}
+    found: dict[str, str] = {}
     try:
-        statements = ast.parse(code).body
+        for statement in ast.parse(code).body:
+            for name in _names(statement):
+                found.pop(name, None)
+            found.update(_of(statement))
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return {}
-    return {name: source for statement in statements for name, source in _of(statement)}
+    return found
+
+
+def bound(code: str) -> set[str]:
+    """The names that a cell may bind, in whatever way; none of one that can't be parsed."""
+    try:
+        return set(_names(ast.parse(code)))
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return set()
+
+
+def _names(tree: ast.AST) -> Iterator[str]:
+    pending: list[ast.AST] = [tree]
+    while pending:
+        node = pending.pop()
+        if isinstance(node, (*_SCOPES, ast.Lambda)):
+            # What stands inside binds names of its own, but for those it calls global.
+            named = (one.names for one in ast.walk(node) if isinstance(one, ast.Global))
+            yield from chain([getattr(node, "name", "")], *named)
+            continue
+        if isinstance(node, ast.comprehension):
+            pending += (node.iter, *node.ifs)
+            continue
+        if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load):
+            yield node.id
+        elif isinstance(node, ast.alias):
+            yield node.asname or node.name.partition(".")[0]
+        elif isinstance(node, (ast.ExceptHandler, ast.MatchAs, ast.MatchStar)):
+            yield node.name or ""
+        elif isinstance(node, ast.MatchMapping):
+            yield node.rest or ""
+        pending += ast.iter_child_nodes(node)
 
 
 def _of(statement: ast.stmt) -> Iterator[tuple[str, str]]:
@@ -35,8 +73,7 @@ def _of(statement: ast.stmt) -> Iterator[tuple[str, str]]:
             name = alias.asname or alias.name.partition(".")[0]
             yield name, ast.unparse(_only(statement, alias))
         return
-    named = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
-    if isinstance(statement, named) and _plain(statement):
+    if isinstance(statement, _SCOPES) and _plain(statement):
         yield statement.name, ast.unparse(statement)
 
 

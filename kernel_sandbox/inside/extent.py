@@ -30,7 +30,7 @@ _ORDINALS = (
     "first second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth last final"
 )
 _SPELT = "|".join(f"{_TENS} {_ONES} {_ORDINALS}".split())
-_SPELT_RUN = rf"(?i:(?:the\s+)?(?:{_SPELT})(?:[-\s]+(?:{_SPELT}))?)"
+_SPELT_RUN = rf"(?i:(?:the[ \t]+)?(?:{_SPELT})(?:[- \t]+(?:{_SPELT}))?)"
 _NUMBER = rf"(?:\d{{1,4}}|{_ROMAN}|{_SPELT_RUN})(?![\w'])"
 # A heading is a line of its own: `CHAPTER IV. The Ball`, `Part One`, `SECOND EPILOGUE: 1813`.
 _LONGEST = 120
@@ -167,10 +167,11 @@ def _headings(text: str | Text, kinds: tuple[str, ...]) -> Iterator[_Heading]:
     found = []
     for low, high in matches(pattern, text):
         window = str(text[low : high + _LONGEST])
-        line = window.partition("\n")[0].strip()
-        words = [word.casefold() for word in _WORD.findall(line[: high - low])]
+        whole = window.partition("\n")[0]
+        line = whole.strip()
+        words = [word.casefold() for word in _WORD.findall(whole[: high - low])]
         kind = next((word for word in words if word in kinds or word in _KINDS), "")
-        found.append(_Heading(low, line, kind))
+        found.append(_Heading(low + _indent(whole), line, kind))
     found += _of_markdown(text, {one.offset for one in found})
     found.sort(key=lambda one: one.offset)
     _mark_listed(text, found)
@@ -183,8 +184,14 @@ def _of_markdown(text: str | Text, known: set[int]) -> Iterator[_Heading]:
     for low, high in matches(compile_pattern(_MARKDOWN, 0), text):
         while at < len(fences) and fences[at] < low:
             at += 1
-        if at % 2 == 0 and low not in known:
-            yield _Heading(low, str(text[low:high]).strip(), "")
+        line = str(text[low:high])
+        start = low + _indent(line)
+        if at % 2 == 0 and start not in known:
+            yield _Heading(start, line.strip(), "")
+
+
+def _indent(line: str) -> int:
+    return len(line) - len(line.lstrip())
 
 
 def _mark_listed(text: str | Text, found: list[_Heading]) -> None:

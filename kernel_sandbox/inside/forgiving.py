@@ -13,7 +13,7 @@ COUNTS = (
     *("size", "num", "max_count", "results", "top", "maximum", "max"),
 )
 QUERIES = ("q", "queries", "query", "text_query", "keywords", "words", "phrase", "term", "terms")
-_NUMBER = re.compile(r"\s*\+?(\d+)(?:\.0*)?\b")
+_NUMBER = re.compile(r"\s*\+?(\d+)(?:\.0*)?\s*")
 
 
 class Given:
@@ -52,7 +52,7 @@ class Given:
         if value is None:
             return otherwise
         if is_count(value):
-            found = _NUMBER.match(value) if isinstance(value, str) else None
+            found = _NUMBER.fullmatch(value) if isinstance(value, str) else None
             return max(1, int(found.group(1) if found else value))
         raise TypeError(f"{name} is a number, not {value!r:.60}: {self._usage}")
 
@@ -60,7 +60,7 @@ class Given:
 def is_count(value: Any) -> bool:
     """Whether `value` can be read as a whole number, such as 5, 5.0 or "5"."""
     if isinstance(value, str):
-        return len(value) < 40 and _NUMBER.match(value) is not None
+        return len(value) < 40 and _NUMBER.fullmatch(value) is not None
     return isinstance(value, (int, float)) and value == value and abs(value) < 1 << 53
 
 

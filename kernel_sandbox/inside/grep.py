@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, NamedTuple
 from .text import PART, Text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 # A large text is searched in windows. Each is followed by a margin, so that a match that
 # begins in the window is found whole if it is no longer than the margin.
 _WINDOW = 1 << 22
 _MARGIN = 1 << 16
 _BEFORE = 256
+_FLAGS = re.compile(r"\(\?([imsx]+)\)")
 _SPECIAL = set(r"\.^$*+?{}[]|()")
 
 
@@ -52,6 +53,23 @@ def compile_pattern(pattern: str | re.Pattern[str], flags: int) -> Pattern:
     plain = bool(fault) or not (_SPECIAL.intersection(pattern) or flags & re.VERBOSE)
     literal = pattern.lower().encode() if plain and blind and pattern.isascii() else b""
     return Pattern(regex, literal, blind, fault)
+
+
+def either(patterns: Iterable[str]) -> str:
+    """One pattern that matches where any of them does, each taken as it would be alone."""
+    return "|".join(map(_alone, patterns))
+
+
+def _alone(pattern: str) -> str:
+    flags = _FLAGS.match(pattern)
+    opened, rest = (f"(?{flags[1]}:", pattern[flags.end() :]) if flags else ("(?:", pattern)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            re.compile(pattern), re.compile(f"{opened}{rest})")
+    except (re.error, RecursionError, OverflowError):
+        return re.escape(pattern)
+    return f"{opened}{rest})"
 
 
 def matches(pattern: Pattern, text: str | Text) -> Iterator[tuple[int, int]]:

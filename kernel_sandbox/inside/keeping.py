@@ -15,10 +15,12 @@ import signal
 import time
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as Late
+from itertools import islice
 from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any
 
-from .definitions import definitions
+from .definitions import bound, definitions
+from .record_list import Records
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -94,6 +96,9 @@ class Keeping:
 
     def after(self, code: str) -> None:
         """The cell `code` has ended, in whatever way."""
+        if self._sources:
+            for name in bound(code):
+                self._sources.pop(name, None)
         self._sources |= definitions(code)
         self._due = True
         with contextlib.suppress(RuntimeError):  # no loop: it is done before the next cell
@@ -138,6 +143,9 @@ class Keeping:
         now = dict(self._own())
         changed: dict[str, dict[str, str]] = {}
         lost: dict[str, str] = {}
+        records = self._names.get("records")
+        if isinstance(records, Records) and records.changed:
+            lost["records"] = "fields"
         room, until = BYTES, time.thread_time() + SECONDS
         for number, (name, value) in enumerate(now.items()):
             try:
@@ -156,6 +164,8 @@ class Keeping:
             if type(value) in _ALIKE:
                 self._values[name] = value
         gone = [name for name in self._sent if name not in now or name in lost]
+        # Of more names the host would refuse all, and keep what they were before.
+        lost = dict(islice(lost.items(), _NAMES))
         if not changed and not gone and lost == self._lost:
             return
         self._sent |= changed

@@ -24,7 +24,8 @@ _FILES = frozenset({"makefile", "dockerfile", "cmakelists.txt", "rakefile", "gem
 _MODIFIER = (
     r"(?:(?:export|default|public|private|protected|internal|static|final|abstract|sealed|open|"
     r"override|virtual|inline|constexpr|const|async|unsafe|extern|pub(?:\([a-z]+\))?|partial|"
-    r"data|suspend|local|declare|typedef|readonly)\s+)*"
+    # Not over line ends: each line of a run of such words is looked at from its own start.
+    r"data|suspend|local|declare|typedef|readonly)[^\S\n]+)*"
 )
 # Of what others stand inside of.
 _BLOCK = (

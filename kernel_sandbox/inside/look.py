@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from .excerpts import Mark, excerpt, numbered
 from .forgiving import COUNTS, Given, is_count, unslashed
-from .grep import Pattern, compile_pattern, matches
+from .grep import Pattern, compile_pattern, either, matches
 from .hits import Hits, Part
 from .languages import is_code, scope
 from .slices import Slices
@@ -95,7 +95,7 @@ class Look:
         if isinstance(text, str) and self._is_whole(pattern):
             pattern, text = text, None
         if isinstance(pattern, (list, tuple, set)) and all(isinstance(p, str) for p in pattern):
-            pattern = "|".join(f"(?:{one})" for one in pattern)
+            pattern = either(pattern)
         if not isinstance(pattern, (str, re.Pattern)):
             raise TypeError(
                 f"grep() takes a pattern as text, not {type(pattern).__name__}: {_USAGE}"

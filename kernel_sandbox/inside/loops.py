@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _LET_BY = "__let_by_exceptions__"
 _SLIPPED = "__exception_let_by__"
 # Python takes 20 blocks inside each other; beyond this a loop is left as it is.
-_DEEPEST = 16
+_DEEPEST = 20
 _LOOPS = (ast.For, ast.While, ast.AsyncFor)
 _REPEATS = (*_LOOPS, ast.comprehension, ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
 _MADE = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
@@ -73,7 +73,7 @@ def _open(node: ast.AST, depth: int) -> None:
     depth += _blocks(node)
     for statement in _statements(node):
         _open(statement, depth)
-    if isinstance(node, _LOOPS) and depth <= _DEEPEST and _deepest(node) <= _DEEPEST:
+    if isinstance(node, _LOOPS) and depth - _blocks(node) + _deepest(node) <= _DEEPEST:
         node.body = [_lenient(node.body)]
 
 
@@ -89,7 +89,9 @@ def _blocks(node: ast.AST) -> int:
     """How many of Python's 20 blocks a statement takes, with the `try` it may get."""
     if isinstance(node, (ast.With, ast.AsyncWith)):
         return len(node.items)
-    return 2 if isinstance(node, (*_LOOPS, ast.Try, ast.TryStar)) else 0
+    # On top of its `try`, a handler takes one that forgets its name, in `except*` one more.
+    taking = (*_LOOPS, ast.Try, ast.TryStar, ast.ExceptHandler)
+    return 2 if isinstance(node, taking) else 0
 
 
 def _deepest(node: ast.AST) -> int:

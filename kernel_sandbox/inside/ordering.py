@@ -4,7 +4,7 @@
 
 import re
 from collections.abc import Iterable
-from datetime import date
+from datetime import date, datetime
 from typing import Any
 
 from .dates import as_date, is_date, month_of
@@ -13,6 +13,7 @@ _DAYS = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 _DAY = re.compile(r"(mon|tue(s)?|wed(nes)?|thu(r|rs)?|fri|sat(ur)?|sun)(day)?\.?", re.IGNORECASE)
 _TIMES = ("before", "during", "on", "after")
 _DIGITS = re.compile(r"(\d+)")
+_CLOCK = re.compile(r"(\d{1,2}):(\d\d)(?::(\d\d(?:[.,]\d+)?))?(?:\s?([AaPp])\.?[Mm])?")
 
 
 def in_order(keys: Iterable[Any]) -> list[Any]:
@@ -59,10 +60,25 @@ def number(key: Any) -> float | int | None:
     return None
 
 
-def _date(key: Any) -> date | None:
-    if isinstance(key, date):
-        return as_date(key)
-    return as_date(key) if isinstance(key, str) and is_date(key) else None
+def _date(key: Any) -> tuple[date, tuple[float, ...]] | None:
+    if not isinstance(key, date) and not (isinstance(key, str) and is_date(key)):
+        return None
+    day = as_date(key)
+    return None if day is None else (day, _clock(key))
+
+
+def _clock(key: Any) -> tuple[float, ...]:
+    if isinstance(key, datetime):
+        return key.hour, key.minute, key.second + key.microsecond / 1e6
+    found = _CLOCK.search(key) if isinstance(key, str) else None
+    if found is None:
+        return ()
+    hour, half = int(found[1]), (found[4] or "").lower()
+    return (
+        (hour % 12 + 12 * (half == "p") if half else hour),
+        int(found[2]),
+        float((found[3] or "0").replace(",", ".")),
+    )
 
 
 def _month(key: Any) -> int | None:

@@ -39,6 +39,8 @@ def group(items: Any, by: Any) -> Groups:
 
     Returns a dict of key to list, in the keys' order.
     """
+    if isinstance(items, Mapping) and isinstance(by, Mapping):
+        by = [by.get(key) for key in items]
     every = list(items.values() if isinstance(items, Mapping) else items)
     if callable(by):
         keys = [by(one) for one in every]

@@ -14,8 +14,10 @@ from .calls import Call, Form
 from .errors import BadReply
 from .record import Record
 from .rehearsal import Rehearsal
+from .text import Text
 
 _PIECE = 1 << 20
+_ONE = (str, bytes, Mapping, Text)
 
 
 class Queries:
@@ -152,8 +154,12 @@ def as_text(value: Any) -> str:
     if isinstance(value, Mapping):
         # A chat message, or a passage.
         held = value.get("content", value.get("text"))
-        return held if isinstance(held, str) else json.dumps(value, default=str)
-    if isinstance(value, (list, tuple)):
+        if isinstance(held, str):
+            return held
+        return json.dumps(dict(value), ensure_ascii=False, default=str)
+    # Lists that are read as they are used print no more than how long they are.
+    lazy = isinstance(value, Sequence) and type(value).__str__ is object.__str__
+    if lazy or isinstance(value, (list, tuple)):
         return "\n".join(as_text(one) for one in value)
     return str(value)
 
@@ -173,8 +179,8 @@ def pairs(prompts: Any, text: Any) -> list[tuple[Any, Any]]:
     Raises:
         ValueError: both are many, and not equally many.
     """
-    one_prompt = isinstance(prompts, (str, bytes, Mapping))
-    many_texts = isinstance(text, Iterable) and not isinstance(text, (str, bytes, Mapping))
+    one_prompt = isinstance(prompts, _ONE)
+    many_texts = isinstance(text, Iterable) and not isinstance(text, _ONE)
     if many_texts:
         texts: Sequence[Any] = list(text)
         asked = [prompts] * len(texts) if one_prompt else list(prompts)

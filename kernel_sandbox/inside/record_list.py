@@ -205,6 +205,11 @@ class Records(Items[Record]):
         shown = "\n".join(repr(one) for one in islice(self, _SHOWN))
         return f"<{many} records with the fields {fields}; the first {_SHOWN}:\n{shown}>"
 
+    @property
+    def changed(self) -> bool:
+        """Whether cells have changed any."""
+        return bool(self._changed)
+
     def keep(self, number: int, record: Record) -> None:
         """Give this one out from now on: a cell has changed it."""
         self._changed[number] = record

@@ -11,6 +11,7 @@ from .hits import Part
 from .ordering import in_order
 from .pairing import Groups, Pairs
 from .tally import Tally
+from .text import Text
 
 _DIGITS = 12
 
@@ -24,7 +25,7 @@ def as_answer(value: Any) -> str:
         return ""
     if isinstance(value, Part):
         return value.text
-    if isinstance(value, (str, Pairs, Tally)):
+    if isinstance(value, (str, Pairs, Tally, Text)):
         return str(value)
     if isinstance(value, (Set, Mapping)) or not _is_many(value):
         return _joined(value) if isinstance(value, Set) else _entry(value)

@@ -220,11 +220,10 @@ def tally(labels: Any, by: Any = None) -> Tally:
         raise TypeError("tally() takes a list of labels, not one text")
     if isinstance(labels, Mapping):
         if by is None and all(type(one) is int for one in labels.values()):
-            labels = [label for label, count in labels.items() for _ in range(count)]
-        else:
-            if isinstance(by, Mapping):
-                by = [by.get(key) for key in labels]
-            labels = list(labels.values())
+            return _summed((label, max(0, count)) for label, count in labels.items())
+        if isinstance(by, Mapping):
+            by = [by.get(key) for key in labels]
+        labels = list(labels.values())
     every = list(labels)
     if by is None:
         return _counted(every)
@@ -247,13 +246,19 @@ def tally(labels: Any, by: Any = None) -> Tally:
 
 
 def _counted(labels: list[Any]) -> Tally:
+    return _summed((label, 1) for label in labels)
+
+
+def _summed(counted: Iterable[tuple[Any, int]]) -> Tally:
     spellings: dict[str, Counter[str]] = {}
-    for label in labels:
-        if _is_label(label):
+    skipped = 0
+    for label, count in counted:
+        if not _is_label(label):
+            skipped += count
+        elif count:
             text = str(label).strip()
-            spellings.setdefault(_plain(text), Counter())[text] += 1
+            spellings.setdefault(_plain(text), Counter())[text] += count
     counts = {spelled.most_common(1)[0][0]: spelled.total() for spelled in spellings.values()}
-    skipped = len(labels) - sum(counts.values())
     return Tally(dict(Counter(counts).most_common()), {}, skipped)
 
 
