@@ -4,15 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from outcore.engine.plans.conditions import (
-    COMPARED,
-    Condition,
-    Side,
-    Test,
-    Timing,
-    conditions,
-    timings,
-)
+from outcore.engine.plans.conditions import COMPARED, Condition, Test, conditions
+from outcore.engine.plans.sides import Side, Timing, timings
 from outcore.engine.plans.wording import listings, mentions, number_of
 
 LABELS = ("bug report", "feature request", "praise", "query")

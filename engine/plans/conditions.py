@@ -8,16 +8,12 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
-from outcore.engine.plans.wording import NUMBER, mentions, number_of
-from outcore.kernel_sandbox.inside.dates import as_date
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
+from outcore.engine.plans.sides import without_timings
+from outcore.engine.plans.wording import NUMBER, number_of, placed
 
 Test = Literal[">=", "==", "!=", "<="]
-Side = Literal[">", ">=", "<", "<="]
 
 # How the words before a number compare, and what they add to it. Of two that begin at one place
 # the first is meant, so that `no fewer than` is not read as `fewer than`.
@@ -80,30 +76,6 @@ _ARTICLE = re.compile(r"\bor\s+an?\s+\Z", re.IGNORECASE)
 _ELSE = re.compile(r"\w{0,3}\s*+,?\s*+or\b", re.IGNORECASE)
 _OFTEN = {"twice": "two", "thrice": "three"}
 _COMMA = re.compile(r"\s*,\s*(?:an?\s+)?$", re.IGNORECASE)
-# Records of a label that must all lie on one side of a date.
-_DATE = (
-    r"(?:\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.]\d{2,4}"
-    r"|[A-Z][a-z]+\.?\s+\d{1,2}(?:st|nd|rd|th)?,?\s+\d{4}"
-    r"|\d{1,2}(?:st|nd|rd|th)?\s+(?:of\s+)?[A-Z][a-z]+\.?,?\s+\d{4}|[A-Z][a-z]+\.?,?\s+\d{4})"
-)
-_SIDES: tuple[tuple[str, Side], ...] = (
-    ("on or after|no earlier than|not before|since|from", ">="),
-    ("on or before|no later than|not after|until|till|up to|by", "<="),
-    ("after|later than|following", ">"),
-    ("before|earlier than|prior to", "<"),
-)
-_ALL = re.compile(
-    r"\b(?i:all|every|each|only)\b(?P<what>(?:(?!\b(?:all|every|each|only)\b)[^.;?!])*?)\b(?:"
-    + "|".join(rf"(?P<s{at}>(?i:{words}))" for at, (words, _) in enumerate(_SIDES))
-    + rf")\s+(?:the\s+)?(?P<date>{_DATE})"
-)
-_LEADS = [
-    (re.compile(rf"\b(?:{words})\s+(?:the\s+)?\Z", re.IGNORECASE), side) for words, side in _SIDES
-]
-# How far before a date the words that lead to it may begin.
-NEAR = 100
-# Words with which `all` is no longer about the label: `all pairs of users who have a refund`.
-_OTHERS = re.compile(r"\b(?:pairs?|where|who|whose|such|has|have|had)\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,26 +103,6 @@ class Condition:
         return f"({' or '.join((own, *(one.code(rows) for one in self.others)))})"
 
 
-@dataclass(frozen=True, slots=True)
-class Timing:
-    """On which side of a date all records with a label are.
-
-    Attributes:
-        label: the label.
-        side: how a record's date compares with the date.
-        date: the date, in ISO form.
-    """
-
-    label: str
-    side: Side
-    date: str
-
-    def code(self, rows: str, date: str) -> str:
-        """As Python; `date` is the expression for a record's date, in ISO form."""
-        test = f"{date} {self.side} {self.date!r}"
-        return f"all({test} for r in {rows} if r['label'] == {self.label!r})"
-
-
 def conditions(words: str, labels: tuple[str, ...]) -> tuple[Condition, ...]:
     """The conditions that `words` put on labels, in their order; each must hold.
 
@@ -160,7 +112,7 @@ def conditions(words: str, labels: tuple[str, ...]) -> tuple[Condition, ...]:
     """
     words = _TWICE.sub(lambda match: f"{_OFTEN[match[1].lower()]} times", words)
     words = _ONCE.sub("one times", words)
-    words = _ALL.sub(lambda match: " " if _of_all(match) else match[0], words)
+    words = without_timings(words)
     found: list[Condition] = []
     for lead, names, after in _led(words, labels):
         made = [Condition(names, test, number) for test, number in _counts(lead, after)]
@@ -169,28 +121,6 @@ def conditions(words: str, labels: tuple[str, ...]) -> tuple[Condition, ...]:
         else:
             found += made
     return tuple(dict.fromkeys(found))
-
-
-def timings(question: str, labels: tuple[str, ...]) -> tuple[Timing, ...]:
-    """The sides of dates on which all records with a label must be."""
-    found = []
-    for match in _ALL.finditer(question):
-        named = placed(match["what"], labels)
-        date = as_date(match["date"])
-        if named and date is not None and _of_all(match):
-            [side] = [side for at, (_, side) in enumerate(_SIDES) if match[f"s{at}"]]
-            found.append(Timing(named[-1][2], side, date.isoformat()))
-    return tuple(dict.fromkeys(found))
-
-
-def side_of(lead: str) -> Side | None:
-    """How a record's date compares with the date that stands after `lead`; None: not at all."""
-    near = lead[-NEAR:]
-    return next((side for words, side in _LEADS if words.search(near)), None)
-
-
-def _of_all(match: re.Match[str]) -> bool:
-    return _OTHERS.search(match["what"]) is None
 
 
 def _led(words: str, labels: tuple[str, ...]) -> list[tuple[str, tuple[str, ...], str]]:
@@ -220,19 +150,6 @@ def _led(words: str, labels: tuple[str, ...]) -> list[tuple[str, tuple[str, ...]
             lead = lead[said.end() :]
         led.append((lead, (label,), afters[at]))
     return led
-
-
-def placed(words: str, labels: Iterable[str]) -> list[tuple[int, int, str]]:
-    """Where labels stand, in order; of two that overlap, the longer one."""
-    every = [
-        (start, start + len(label), label) for label in labels for start in mentions(words, label)
-    ]
-    every.sort(key=lambda one: (one[0], one[0] - one[1]))
-    kept: list[tuple[int, int, str]] = []
-    for one in every:
-        if not kept or one[0] >= kept[-1][1]:
-            kept.append(one)
-    return kept
 
 
 def _later(after: str) -> re.Match[str] | None:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from outcore.engine.plans.conditions import NEAR
 from outcore.engine.plans.labelling import Labelling
 from outcore.engine.plans.limits import Limits
 from outcore.engine.plans.plan import TEXTS, Kind, NoPlan, Plan, objects, text, texts
 from outcore.engine.plans.times import on
-from outcore.engine.plans.wording import denied, mentions, spans
+from outcore.engine.plans.wording import NEAR, denied, mentions, spans
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from itertools import islice, pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
-from outcore.engine.plans.conditions import placed
 from outcore.engine.plans.plan import NoPlan
 from outcore.engine.plans.times import Span, before, spans_of, times
-from outcore.engine.plans.wording import denied, goes_on, mentions
+from outcore.engine.plans.wording import denied, goes_on, mentions, placed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -6,10 +6,9 @@ import re
 from itertools import islice
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from outcore.engine.plans.conditions import NEAR
 from outcore.engine.plans.limits import Limits
 from outcore.engine.plans.plan import Kind, NoPlan, Plan
-from outcore.engine.plans.wording import mentions
+from outcore.engine.plans.wording import NEAR, mentions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -5,15 +5,17 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from outcore.engine.plans.conditions import COMPARED, conditions, timings
+from outcore.engine.plans.conditions import COMPARED, conditions
 from outcore.engine.plans.labelling import Labelling
 from outcore.engine.plans.plan import TEXT, TEXTS, Kind, NoPlan, Plan, objects, text, texts
+from outcore.engine.plans.sides import timings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from outcore.engine.plans.conditions import Condition, Timing
+    from outcore.engine.plans.conditions import Condition
     from outcore.engine.plans.scene import Scene
+    from outcore.engine.plans.sides import Timing
     from outcore.kernel_sandbox.inside.layout import Field
 
 # Where the conditions of a pair begin, and where those of its other member do.

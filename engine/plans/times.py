@@ -6,8 +6,8 @@ import re
 from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
-from outcore.engine.plans.conditions import NEAR, side_of
-from outcore.engine.plans.wording import denied
+from outcore.engine.plans.sides import side_of
+from outcore.engine.plans.wording import NEAR, denied
 from outcore.kernel_sandbox.inside.dates import MONTHS, dates_in
 
 if TYPE_CHECKING:

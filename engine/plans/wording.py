@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 _LONGEST_ITEM = 60
 _DIGITS = 18
-_NEAR = 100
+NEAR = 100
 # What stands in quotes, in one of its groups.
 QUOTED = re.compile(r"'([^'\n]{1,60})'|\"([^\"\n]{1,60})\"|\u201c([^\u201d\n]{1,60})\u201d")
 # Here and below, where two parts could share what they match, one is possessive or can't begin in
@@ -194,12 +194,25 @@ _WITH_IT = re.compile(
 
 def denied(lead: str) -> bool:
     """Whether the words before something say that it is not meant."""
-    return _DENIED.search(lead[-_NEAR:]) is not None
+    return _DENIED.search(lead[-NEAR:]) is not None
 
 
 def goes_on(lead: str) -> bool:
     """Whether the words between two things say nothing but that they belong together."""
     return _WITH_IT.fullmatch(lead) is not None
+
+
+def placed(words: str, labels: Iterable[str]) -> list[tuple[int, int, str]]:
+    """Where labels stand, in order; of two that overlap, the longer one."""
+    every = [
+        (start, start + len(label), label) for label in labels for start in mentions(words, label)
+    ]
+    every.sort(key=lambda one: (one[0], one[0] - one[1]))
+    kept: list[tuple[int, int, str]] = []
+    for one in every:
+        if not kept or one[0] >= kept[-1][1]:
+            kept.append(one)
+    return kept
 
 
 def number_of(word: str) -> int | None:
