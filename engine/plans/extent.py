@@ -40,6 +40,13 @@ _MOST_WORDS = 6
 _MANY = re.compile(
     r"\bhow many\s+(?:(?:different|numbered|separate)\s+)?([\w-]{2,40})\b", re.IGNORECASE
 )
+_FILES = re.compile(
+    r"\bhow many\s+(\*?\.?[\w+#-]{1,12})\s+(?:source\s+)?(?:files|modules)\b", re.IGNORECASE
+)
+_PLAIN = "c css csv go h html ini java json log md pdf py sql toml txt xml yaml"
+_NAMED = {"python": "py", "markdown": "md", "text": "txt", "javascript": "js", "typescript": "ts"}
+_NAMED |= {"rust": "rs", "ruby": "rb", "shell": "sh", "c++": "cpp", "cuda": "cu", "c#": "cs"}
+_ENDINGS = {one: one for one in _PLAIN.split()} | _NAMED
 # With no other words beside it, all there are of something are asked for.
 _FILLING = """
 a about all altogether and are be been book comes consist consisted consists contain contained
@@ -92,6 +99,11 @@ def program(scene: Scene) -> list[str]:
     """The lines of the program; none where the question asks for nothing of the kind."""
     if terms := _terms(scene):
         return [f"print(occurrences({one!r}))" for one in terms]
+    if ending := _ending(scene):
+        return [
+            f"found = [one for one in context if str(one).lower().endswith({ending!r})]",
+            f"print(len(found), 'of', len(context), 'files end in', {ending!r})",
+        ]
     asked = _asked(scene)
     if asked in _MEASURED and not (scene.fields and scene.is_record(asked) and asked != "line"):
         measure = _MEASURED[asked]
@@ -105,6 +117,17 @@ def program(scene: Scene) -> list[str]:
             f"print(found.note if found else search({scene.asked!r}, k=4))",
         ]
     return []
+
+
+def _ending(scene: Scene) -> str:
+    """The ending of the files that are counted: `.py`, of `how many Python files are there`."""
+    kind, others = _counted(scene, _FILES)
+    plain = kind.casefold()
+    if others or scene.corpus.kind != "dict":
+        return ""
+    if plain.startswith((".", "*.")):
+        return f".{plain.lstrip('*.')}"
+    return f".{_ENDINGS[plain]}" if plain in _ENDINGS else ""
 
 
 def _terms(scene: Scene) -> tuple[str, ...]:
@@ -136,15 +159,24 @@ def _named(words: str) -> tuple[str, ...]:
 
 def _asked(scene: Scene) -> str:
     """What all of is to be counted, as a word in the singular; empty where nothing is."""
-    told = [one for one in sentences(scene.question) if not _FORM.match(one) or _MANY.search(one)]
-    match = _MANY.search(told[0]) if len(told) == 1 else None
-    if match is None:
-        return ""
-    word = match[1].casefold()
+    word, others = _counted(scene, _MANY)
+    word = word.casefold()
     word = f"{word[:-3]}x" if word == "appendices" else word.removesuffix("s")
-    rest = f"{told[0][: match.start()]} {told[0][match.end() :]}"
-    others = [one for one in re.findall(r"[\w'-]+", rest) if one.casefold() not in _FILLERS]
     # A title, in `how many chapters does Moby Dick have`.
-    if word in _HEADED and others and all(one[0].isupper() for one in others):
+    if word in _HEADED and all(one[0].isupper() for one in others):
         others = []
     return "" if others else word
+
+
+def _counted(scene: Scene, what: re.Pattern[str]) -> tuple[str, list[str]]:
+    """What is counted, as the question has it, and what its sentence says besides.
+
+    Nothing is, where the question has more sentences than one that says what is asked.
+    """
+    told = [one for one in sentences(scene.question) if not _FORM.match(one) or _MANY.search(one)]
+    match = what.search(told[0]) if len(told) == 1 else None
+    if match is None:
+        return "", []
+    rest = f"{told[0][: match.start()]} {told[0][match.end() :]}"
+    others = [one for one in re.findall(r"[\w'-]+", rest) if one.casefold() not in _FILLERS]
+    return match[1], others

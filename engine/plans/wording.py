@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
 _LONGEST_ITEM = 60
 _DIGITS = 18
+# How far before something the words that lead to it may begin, in characters.
 NEAR = 100
 # What stands in quotes, in one of its groups.
 QUOTED = re.compile(r"'([^'\n]{1,60})'|\"([^\"\n]{1,60})\"|\u201c([^\u201d\n]{1,60})\u201d")

@@ -36,6 +36,9 @@ _NUMBER = rf"(?:\d{{1,4}}|{_ROMAN}|{_SPELT_RUN})(?![\w'])"
 _LONGEST = 120
 _HEADING = (
     r"^[ \t#*_]{{0,40}}(?=[A-Z\d])(?:(?:{names})[ \t]+{number}|"
+    # In capitals alone, such a number may stand first: `VII. THE ADVENTURE OF THE BLUE CARBUNCLE`.
+    r"(?:{roman}|\d{{1,3}})[.)][ \t]+(?:[^a-z\n]{{0,80}}[ \t])?(?:{capitals})(?!\w)"
+    r"(?=[^a-z\n]{{0,80}}$)|"
     rf"(?i:{_ORDINALS.replace(' ', '|')})[ \t]+(?:{{names}})(?!\w)|(?:{{alone}})(?=[ \t]*[.:\r\n]))"
     r"(?=[^\n]{{0,120}}$)"
 )
@@ -163,7 +166,9 @@ def _headings(text: str | Text, kinds: tuple[str, ...]) -> Iterator[_Heading]:
         for form in (re.escape(one.upper()), re.escape(one.title()))
     )
     alone = "|".join(form for one in _ALONE for form in (one.upper(), one.title()))
-    pattern = compile_pattern(_HEADING.format(names=names, number=_NUMBER, alone=alone), 0)
+    forms = {"names": names, "number": _NUMBER, "alone": alone, "roman": _ROMAN}
+    capitals = "|".join(re.escape(one.upper()) for one in dict.fromkeys((*_KINDS, *kinds)))
+    pattern = compile_pattern(_HEADING.format(**forms, capitals=capitals), 0)
     found = []
     for low, high in matches(pattern, text):
         window = str(text[low : high + _LONGEST])
