@@ -169,3 +169,71 @@ def test_a_number_that_is_said_of_no_field_is_not_guessed_at(tmp_path: Path) -> 
     scene = scene_of(tmp_path, "What is the total of what is above 50, in minutes?", GRADED)
     with pytest.raises(NoPlan, match="said of no field"):
         Limits.sure(scene, ())
+
+
+KINDS = ["private", "public", "self-pay"]
+VISITS = "visit_id,patient,visit_date,wait_minutes,fee_eur,insurance,follow_up\n" + "".join(
+    f"V{n},Ann{n % 37} Lee,2024-0{1 + n % 9}-1{n % 10},{'' if n % 6 == 0 else n * 7 % 120},"
+    f"{n * 13 % 400}.5,{KINDS[n % 3]},{['yes', 'no', ''][n % 3]}\n"
+    for n in range(90)
+)
+WAITS = [n * 7 % 120 for n in range(90) if n % 6]
+FEES = [n * 13 % 400 + 0.5 for n in range(90)]
+
+
+@pytest.mark.parametrize(
+    ("question", "worded"),
+    [
+        ("What is the total of fees?", "What is the total of fee_eur?"),
+        ("Who waited over 60 minutes?", "Who waited over 60 wait_minutes?"),
+        ("What was the wait in minutes?", "What was the wait_minutes in minutes?"),
+        ("How many visits have a waiting room?", None),
+        ("How many fees are there?", None),
+        ("What is the average fee_eur of all fees?", None),
+        ("On which date was it?", None),
+    ],
+)
+def test_fields_named_by_a_part_of_their_name(
+    tmp_path: Path, question: str, worded: str | None
+) -> None:
+    assert scene_of(tmp_path, question, VISITS).worded == (worded or question)
+
+
+@pytest.mark.parametrize(
+    ("question", "kind", "output"),
+    [
+        (
+            "How many visits waited at least 60 minutes?",
+            "count",
+            f"{sum(wait >= 60 for wait in WAITS)} records are meant",
+        ),
+        (
+            "How many visits were insured privately or self-pay?",
+            "count",
+            "60 records are meant",
+        ),
+        ("How many visits have no wait time recorded?", "count", "15 records are meant"),
+        ("How many visits are without a wait?", "count", "15 records are meant"),
+        ("In how many visits is the wait not known?", "count", "15 records are meant"),
+        ("How many visits have no follow-up?", "count", "30 records are meant"),
+        (
+            "What is the average fee per insurance?",
+            "measure",
+            "average of fee_eur for each insurance: "
+            f"{ {kind: round(sum(FEES[at::3]) / 30, 4) for at, kind in enumerate(KINDS)} }",
+        ),
+        (
+            "Which patient paid the highest fee, and on what date?",
+            "measure",
+            f"highest fee_eur: {max(FEES)} of 90 records; it stands in\n"
+            f"{{'visit_id': 'V{FEES.index(max(FEES))}', 'patient': ",
+        ),
+    ],
+)
+async def test_plans_over_fields_with_long_names(
+    tmp_path: Path, question: str, kind: str, output: str
+) -> None:
+    filled = {"values": [], "labels": [], "per": "none"}
+    asked = await planned(tmp_path, question, VISITS, kind, filled)
+    assert asked.plan["kind"] == kind
+    assert asked.output.startswith(output)

@@ -70,7 +70,7 @@ class Count:
         field = _field(scene, filled)
         if labelling is None:
             if field is None:
-                return Plan("count", filled, _records(scene.question, Limits.sure(scene, values)))
+                return Plan("count", filled, _records(scene.worded, Limits.sure(scene, values)))
             labelling, field = Labelling(field, nullable=scene.nullable), None
         limits = Limits.sure(scene, values, apart=labelling.field, labelled=labelling.judged)
         if field is labelling.field or (field is not None and field.name in limits.fields):
@@ -90,15 +90,15 @@ class Count:
         lines += labelling.code()
         lines.append(f"counts = tally(labels, by={by})" if by else "counts = tally(labels)")
         named = labelling.named if len(labelling.named) <= 2 else ()
-        if not by and _EACH.search(scene.question):
+        if not by and _EACH.search(scene.worded):
             lines += ["print(counts)", "done(dict(counts))"]
         elif labelling.judged or named or by:
             lines += _report(named, grouped=bool(by), split=limits.split, time=time)
-            if len(named) == 1 and not by and _denied(scene.question, named[0]):
+            if len(named) == 1 and not by and _denied(scene.worded, named[0]):
                 label = repr(named[0])
                 lines.append(f"print(counts.total() - counts[{label}], 'are not', {label})")
         else:
-            lines += _ranks(scene.question, labelling.field.name)
+            lines += _ranks(scene.worded, labelling.field.name)
         return Plan("count", filled, "\n".join(lines))
 
 
@@ -111,8 +111,8 @@ def _counted(scene: Scene) -> Field | None:
         return None
     for field in scene.fields:
         if not field.is_amount and field is not scene.text_field:
-            for start in mentions(scene.question, field.name):
-                if _HOW_MANY.search(scene.question[max(0, start - NEAR) : start]):
+            for start in mentions(scene.worded, field.name):
+                if _HOW_MANY.search(scene.worded[max(0, start - NEAR) : start]):
                     return field
     return None
 
@@ -152,10 +152,10 @@ def _sorted(scene: Scene, guessed: tuple[str, ...]) -> tuple[tuple[str, ...], tu
 
 def _is_none(scene: Scene, words: str) -> bool:
     """Whether words are no label: a record, `component` of `which component`, or `15 units`."""
-    asked = spans(scene.question, words)
+    asked = spans(scene.worded, words)
     return (
         scene.is_record(words)
-        or any(_WHICH.search(scene.question[max(0, start - NEAR) : start]) for start, _ in asked)
+        or any(_WHICH.search(scene.worded[max(0, start - NEAR) : start]) for start, _ in asked)
         or any(start < one.end and one.start < end for start, end in asked for one in scene.bounds)
     )
 
@@ -175,10 +175,10 @@ def _time(scene: Scene, filled: Mapping[str, Any]) -> str | None:
     """The span of time that is counted by, where the records have dates."""
     if scene.date_field is None:
         return None
-    asked = _PER.search(scene.question)
+    asked = _PER.search(scene.worded)
     told = asked[1].casefold().replace("date", "day") if asked else text(filled.get("per"))
     # A month that is named limits the records; which month is asked for is another matter.
-    return told if told in _KEYS and (asked or mentions(scene.question, told)) else None
+    return told if told in _KEYS and (asked or mentions(scene.worded, told)) else None
 
 
 def _field(scene: Scene, filled: Mapping[str, Any]) -> Field | None:

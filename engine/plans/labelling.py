@@ -45,7 +45,7 @@ class Labelling:
         if scene.about_labels:
             labels, named = scene.labels, scene.named
         else:
-            guessed = tuple(one for one in guessed if mentions(scene.question, one))
+            guessed = tuple(one for one in guessed if mentions(scene.worded, one))
             labels = named = tuple(one for one in guessed if scene.field(one) is None)
         holding = _holding(scene, labels)
         if holding is not None:

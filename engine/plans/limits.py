@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import islice, pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
+from outcore.engine.plans import absence
 from outcore.engine.plans.plan import NoPlan
 from outcore.engine.plans.times import Span, before, spans_of, times
 from outcore.engine.plans.wording import denied, goes_on, mentions, placed
@@ -86,9 +87,9 @@ class Limits:
         tests, split = times(scene, spans) if scene.date_field is not None else ([], None)
         dated = bool(tests)
         bounding, doubt = _bounding(scene)
-        tests += bounding
+        tests += [*bounding, *map(absence.code, scene.absent)]
         taken: list[Span | Bound] = [*spans, *scene.bounds]
-        wanted = (*_keys(scene.question, taken), *_values(scene), *_names(scene.question), *guessed)
+        wanted = (*_keys(scene.worded, taken), *_values(scene), *_names(scene.worded), *guessed)
         if dated:
             # Of what was closed after May it is the day that is told, and not the state.
             wanted = tuple(one for one in wanted if scene.field(one) != scene.date_field)
@@ -96,7 +97,8 @@ class Limits:
         if unclear:
             return cls(unclear=unclear)
         tests += _among(named)
-        every = (*(one.field for one in named), *(field.name for _, field in scene.bounded))
+        limiting = (*(field for _, field in scene.bounded), *scene.absent)
+        every = (*(one.field for one in named), *(field.name for field in limiting))
         return cls(tuple(tests), split, tuple(dict.fromkeys(every)), unbound=doubt)
 
     @classmethod
@@ -128,7 +130,7 @@ class Limits:
 
 def _bounding(scene: Scene) -> tuple[list[str], str]:
     """Tests of the numbers that are bounded; and what is unclear of them."""
-    question, held = scene.question, scene.bounded
+    question, held = scene.worded, scene.bounded
     if scene.about_labels or not any(one.type == "number" for one in scene.fields):
         return [], ""
     for bound in scene.bounds:
@@ -156,12 +158,12 @@ def _keys(question: str, spans: list[Span | Bound]) -> list[str]:
 def _values(scene: Scene) -> list[str]:
     """Values of label fields that the question names."""
     every = (value for field in scene.fields if field.type == "label" for value in field.values)
-    return [value for value in every if len(value) > 1 and mentions(scene.question, value)]
+    return [value for value in every if len(value) > 1 and mentions(scene.worded, value)]
 
 
 def _named(scene: Scene, wanted: Iterable[str], apart: Field | None) -> tuple[list[_Value], str]:
     """The values that limit the records, in order; and what is unclear of them."""
-    question = scene.question
+    question = scene.worded
     found: list[_Value] = []
     last = 0
     for start, end, value in placed(question, (one for one in wanted if one not in scene.labels)):

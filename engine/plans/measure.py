@@ -11,7 +11,7 @@ from outcore.engine.plans.plan import Kind, NoPlan, Plan
 from outcore.engine.plans.wording import NEAR, mentions
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from outcore.engine.plans.scene import Scene
     from outcore.kernel_sandbox.inside.layout import Field
@@ -26,11 +26,12 @@ _ENDS = {
     "lowest": (r"lowest|minim(?:um|al)|min|smallest|least|fewest|shortest", "min"),
 }
 _HOW_MANY = re.compile(r"\b(?:how many|how much|the number of)\s+(?:\w+\s+)?\Z", re.IGNORECASE)
-# Before the name of a field, says that each of its values gets a number.
-_GROUPED = re.compile(
-    r"\b(?:per|by|each|every|which|what|whose|all|different|various|among|across)\s+(?:the\s+)?\Z",
-    re.IGNORECASE,
+# Before the name of a field, says that each of its values gets a number; or asks for one of them,
+# which the record with the highest number tells too.
+_EACH = re.compile(
+    r"\b(?:per|by|each|every|all|different|various|among|across)\s+(?:the\s+)?\Z", re.IGNORECASE
 )
+_WHICH = re.compile(r"\b(?:which|what|whose)\s+(?:the\s+)?\Z", re.IGNORECASE)
 _ASKED = re.compile(
     r"\b(?:averages?|mean|totals?|sum|altogether|highest|lowest|maxim(?:um|al)|minim(?:um|al)"
     r"|max|min|largest|smallest|greatest)\b",
@@ -57,9 +58,10 @@ class Measure:
         if field is None:
             raise NoPlan("no field of numbers is named")
         limits = Limits.sure(scene, (), apart=field)
-        by = next((one for one in _groups(scene, field) if one.name not in limits.fields), None)
-        measures = _said(scene.question, _MEASURES)
-        ends = _said(scene.question, _ENDS)
+        groups = _groups(scene, field, each=not _said(scene.worded, _MEASURES))
+        by = next((one for one in groups if one.name not in limits.fields), None)
+        measures = _said(scene.worded, _MEASURES)
+        ends = _said(scene.worded, _ENDS)
         if not measures and not ends:
             measures = {"total": _MEASURES["total"][1]}
         numbers = f"[x for r in {{}} if (x := {_number(field)}) is not None]"
@@ -81,14 +83,17 @@ def measured(scene: Scene) -> Field | None:
     if scene.about_labels:
         return None
     numbers = [one for one in scene.fields if one.type == "number"]
-    if _ASKED.search(scene.question):
-        named = [one for one in numbers if mentions(scene.question, one.name)]
+    if _ASKED.search(scene.worded):
+        named = [one for one in numbers if mentions(scene.worded, one.name)]
         # One that only says which records are meant is not the one that is measured.
         free = [one for one in named if one in scene.countables]
         # `the average of minutes for grade 5` is one of minutes, whichever column is first.
         return min(
             free or named,
-            key=lambda one: (_grouped(scene.question, one), _apart(scene.question, one.name)),
+            key=lambda one: (
+                _led(scene.worded, one, (_EACH, _WHICH)),
+                _apart(scene.worded, one.name),
+            ),
             default=None,
         )
     # `How many units were sold` adds them up.
@@ -105,22 +110,28 @@ def _apart(question: str, name: str) -> int:
 
 
 def _how_many(scene: Scene, field: Field) -> bool:
-    question = scene.question
+    question = scene.worded
     return any(
         _HOW_MANY.search(question[max(0, start - NEAR) : start])
         for start in mentions(question, field.name)
     )
 
 
-def _groups(scene: Scene, field: Field) -> list[Field]:
-    """The fields that the question names by which it wants one number each."""
+def _groups(scene: Scene, field: Field, *, each: bool) -> list[Field]:
+    """The fields that the question names by which it wants one number each.
+
+    Args:
+        each: whether only what is so called makes groups: `for each city`, and no `which city`.
+    """
     wanted = (one for one in scene.fields if one.type != "date" and one != field)
-    return [one for one in wanted if _grouped(scene.question, one)]
+    cues = (_EACH,) if each else (_EACH, _WHICH)
+    return [one for one in wanted if _led(scene.worded, one, cues)]
 
 
-def _grouped(question: str, field: Field) -> bool:
-    near = (question[max(0, start - NEAR) : start] for start in mentions(question, field.name))
-    return any(map(_GROUPED.search, near))
+def _led(question: str, field: Field, cues: Sequence[re.Pattern[str]]) -> bool:
+    """Whether one of some words stands right before the name of a field."""
+    near = [question[max(0, start - NEAR) : start] for start in mentions(question, field.name)]
+    return any(any(map(cue.search, near)) for cue in cues)
 
 
 def _said(question: str, words: Mapping[str, tuple[str, str]]) -> dict[str, str]:
@@ -148,7 +159,8 @@ def _of_all(field: Field, measures: Mapping[str, str], ends: Mapping[str, str]) 
         lines += [
             f"end = {end}(n, default=None)",
             f"print({f'{name} {field.name}:'!r}, end, 'of', len(n), 'records; it stands in')",
-            f"print([r.line for r in rows if {_number(field)} == end][:5])",
+            f"ends = [r for r in rows if {_number(field)} == end][:5]",
+            "for r in ends: print({name: str(value)[:80] for name, value in r.items()})",
         ]
     return lines
 

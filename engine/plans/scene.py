@@ -9,7 +9,9 @@ from itertools import islice
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 
+from outcore.engine.plans.absence import absent
 from outcore.engine.plans.bounds import Bound, bounded, bounds, equals
+from outcore.engine.plans.naming import named_whole
 from outcore.engine.plans.times import date_field, spans_of
 from outcore.engine.plans.values import Values
 from outcore.engine.plans.wording import listings, mentions, said, sentences
@@ -64,6 +66,11 @@ class Scene:
         told = (one for one in self.layout.fields if len(one.name) <= _NAME_CHARS)
         return tuple(islice((one for one in told if _sound(one.name)), _FIELDS))
 
+    @cached_property
+    def worded(self) -> str:
+        """The question, with fields that it names by a part of their name named whole."""
+        return named_whole(self.question, [field.name for field in self.fields])
+
     @property
     def nullable(self) -> bool:
         """Whether a field of a record may be None."""
@@ -74,14 +81,14 @@ class Scene:
         """The fields that a root has to choose from: where they are many, those named first."""
         if len(self.fields) <= _CHOICES:
             return self.fields
-        named = [bool(mentions(self.question, field.name)) for field in self.fields]
+        named = [bool(mentions(self.worded, field.name)) for field in self.fields]
         ranked = sorted(range(len(named)), key=lambda at: not named[at])
         return tuple(self.fields[at] for at in ranked[:_CHOICES])
 
     @cached_property
     def date_field(self) -> Field | None:
         """The field that tells when: of several, the one the question names, else the first."""
-        return date_field(self.question, self.fields)
+        return date_field(self.worded, self.fields)
 
     @cached_property
     def text_field(self) -> Field | None:
@@ -131,13 +138,18 @@ class Scene:
     @cached_property
     def countables(self) -> tuple[Field, ...]:
         """The fields that the question names whose values can be counted, short texts included."""
-        bounding = [field for _, field in self.bounded]
+        limiting = [*(field for _, field in self.bounded), *self.absent]
         return tuple(
             field
             for field in self.fields
             if (field.type in ("label", "number") or self._is_key(field))
-            and len(mentions(self.question, field.name)) > bounding.count(field)
+            and len(mentions(self.worded, field.name)) > limiting.count(field)
         )
+
+    @cached_property
+    def absent(self) -> tuple[Field, ...]:
+        """The fields in which the records meant have no value; none where labels are counted."""
+        return () if self.about_labels else absent(self.worded, self.fields)
 
     @cached_property
     def bounds(self) -> tuple[Bound, ...]:
@@ -145,8 +157,8 @@ class Scene:
         found: list[Bound] = []
         taken = [(one.start, one.end) for one in spans_of(self)]
         numbers = () if self.about_labels else self._numbers
-        equal = (one for field in numbers for one in equals(self.question, field))
-        for one in (*bounds(self.question), *equal):
+        equal = (one for field in numbers for one in equals(self.worded, field))
+        for one in (*bounds(self.worded), *equal):
             if all(one.end <= start or end <= one.start for start, end in taken):
                 found.append(one)
                 taken.append((one.start, one.end))
@@ -162,7 +174,7 @@ class Scene:
         numbers = self._numbers
         if self.about_labels or not numbers:
             return ()
-        pairs = ((one, bounded(self.question, one, numbers)) for one in self.bounds)
+        pairs = ((one, bounded(self.worded, one, numbers)) for one in self.bounds)
         return tuple((one, field) for one, field in pairs if field is not None)
 
     @cached_property

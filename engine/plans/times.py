@@ -88,7 +88,7 @@ def on(field: Field | None) -> str:
 
 def spans_of(scene: Scene) -> list[Span]:
     """The days, the months with a year and the years that a question names, in order."""
-    question, field = scene.question, scene.date_field
+    question, field = scene.worded, scene.date_field
     found = []
     for start, end, day in dates_in(question, field.day_first if field else None):
         whole = _WHOLE_MONTH.match(question[start:end].strip())
@@ -116,7 +116,7 @@ def spans_of(scene: Scene) -> list[Span]:
 
 def times(scene: Scene, spans: list[Span]) -> tuple[list[str], str | None]:
     """Tests of a record's date, and the day before and after which to compare."""
-    question = scene.question
+    question = scene.worded
     dated = f"(d := {on(scene.date_field)})"
     tests = [f"{dated} and {test}" for test in _in_months(question, spans)]
     if len({(one.of, one.stamp) for one in spans}) == 1 and _both_sides(question):

@@ -160,16 +160,22 @@ def mentions(text: str, words: str) -> list[int]:
     return [start for start, _ in spans(text, words)]
 
 
+def parts_of(name: str) -> list[str]:
+    """The words of a name, however they are written together."""
+    return _PARTS.split(name.strip())
+
+
 def spans(text: str, words: str) -> list[tuple[int, int]]:
     """Where `words` stand in `text` as whole words, in whatever case: begin and end.
 
-    A plural is the same word, and `unit_price` or `unitPrice` the same as `unit price`.
+    A plural is the same word, `private` the same as `privately`, and `unit_price` or `unitPrice`
+    the same as `unit price`.
     """
-    parts = _PARTS.split(words.strip())
+    parts = parts_of(words)
     if not any(parts):
         return []
-    pattern = r"[\s_]*".join(map(re.escape, parts)) if len(parts) > 1 else re.escape(parts[0])
-    ends = "(?:e?s)?"
+    pattern = r"[\s_-]*".join(map(re.escape, parts)) if len(parts) > 1 else re.escape(parts[0])
+    ends = "(?:e?s|ly)?"
     if pattern[-1:] in "yY":
         pattern, ends = pattern[:-1], "(?:y|ies)"
     found = re.finditer(rf"(?<!\w){pattern}{ends}(?!\w)", text, re.IGNORECASE)
