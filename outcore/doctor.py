@@ -185,7 +185,8 @@ def _sandbox() -> Iterator[Finding]:
             found = choose(tier)
         except OutcoreError as error:
             # The weaker is wanted only where the stronger can't be had.
-            yield Finding("sandbox", some or tier == "bwrap", f"{tier} can't be had", str(error))
+            told = f"{tier} can't be had" + (", and is not needed" if some else "")
+            yield Finding("sandbox", some or tier == "bwrap", told, str(error))
             continue
         some = True
         by = found.program or f"Linux with Landlock {landlock.abi()}"

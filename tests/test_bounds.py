@@ -101,12 +101,12 @@ def test_the_only_field_need_not_be_named(
         (
             "How many rows have a unit price above 15?",
             "count",
-            f"{sum(price > 15 for _, price, *_ in ROWS)} records are meant",
+            f"{sum(price > 15 for _, price, *_ in ROWS)} is the number asked for",
         ),
         (
             "How many rows of Town1 opened after 2024-03-30 have at most 3 items?",
             "count",
-            f"{sum(c == 'Town1' and m > 3 and i <= 3 for c, _, i, m in ROWS)} records are meant",
+            f"{sum(c == 'Town1' and m > 3 and i <= 3 for c, _, i, m in ROWS)} is the number",
         ),
         (
             "What is the average unit price of rows with items between 2 and 4?",
@@ -205,17 +205,17 @@ def test_fields_named_by_a_part_of_their_name(
         (
             "How many visits waited at least 60 minutes?",
             "count",
-            f"{sum(wait >= 60 for wait in WAITS)} records are meant",
+            f"{sum(wait >= 60 for wait in WAITS)} is the number asked for",
         ),
         (
             "How many visits were insured privately or self-pay?",
             "count",
-            "60 records are meant",
+            "60 is the number asked for",
         ),
-        ("How many visits have no wait time recorded?", "count", "15 records are meant"),
-        ("How many visits are without a wait?", "count", "15 records are meant"),
-        ("In how many visits is the wait not known?", "count", "15 records are meant"),
-        ("How many visits have no follow-up?", "count", "30 records are meant"),
+        ("How many visits have no wait time recorded?", "count", "15 is the number asked for"),
+        ("How many visits are without a wait?", "count", "15 is the number asked for"),
+        ("In how many visits is the wait not known?", "count", "15 is the number asked for"),
+        ("How many visits have no follow-up?", "count", "30 is the number asked for"),
         (
             "What is the average fee per insurance?",
             "measure",

@@ -308,6 +308,22 @@ def test_a_word_that_is_asked_for_is_no_label(tmp_path: Path) -> None:
     assert "groups with the most ERROR: auth 32, mail 8" in printed
 
 
+@pytest.mark.parametrize(
+    "form", ["<{level}> {name}: ", "{level} [{name}] ", "[{level}] ({name}): "]
+)
+def test_fields_of_logs(tmp_path: Path, form: str) -> None:
+    log = "".join(
+        f"2025-06-0{1 + n % 9} 00:00:{n:02} "
+        + form.format(level=["INFO", "ERROR"][n % 2], name=["mailer", "auth", "ingest"][n % 3])
+        + f"request: {n} took {n * 7 % 90} ms\n"
+        for n in range(60)
+    )
+    printed, _ = ran(
+        tmp_path, Count(), "How many ERROR lines are there from the auth component?", {}, log
+    )
+    assert printed == "10 is the number asked for"
+
+
 def test_what_is_not_asked_how_many_there_are_is_not_counted(tmp_path: Path) -> None:
     with pytest.raises(NoPlan, match="neither labels"):
         ran(

@@ -67,7 +67,7 @@ class Count:
         guessed, values = _sorted(scene, texts(filled.get("labels")))
         values += texts(filled.get("values"))
         labelling = Labelling.of(scene, guessed)
-        field = _field(scene, filled)
+        field = _field(scene, filled, values)
         if labelling is None:
             if field is None:
                 return Plan("count", filled, _records(scene.worded, Limits.sure(scene, values)))
@@ -168,7 +168,7 @@ def _records(question: str, limits: Limits) -> str:
     """
     if not limits.tests or not _MANY.search(question):
         raise NoPlan("neither labels, nor a field to count by, nor what limits the records")
-    return "\n".join([*limits.code(), "print(len(rows), 'records are meant')"])
+    return "\n".join([*limits.code(), "print(len(rows), 'is the number asked for')"])
 
 
 def _time(scene: Scene, filled: Mapping[str, Any]) -> str | None:
@@ -181,12 +181,17 @@ def _time(scene: Scene, filled: Mapping[str, Any]) -> str | None:
     return told if told in _KEYS and (asked or mentions(scene.worded, told)) else None
 
 
-def _field(scene: Scene, filled: Mapping[str, Any]) -> Field | None:
+def _field(scene: Scene, filled: Mapping[str, Any], values: tuple[str, ...]) -> Field | None:
     """The field that is counted by: one that the question names, the root's choice first.
 
-    A key tells every record apart: `which region has the most orders` counts by region.
+    A key tells every record apart: `which region has the most orders` counts by region. One of
+    which a value is named limits the records: `how many lines has the component auth`.
     """
-    named = sorted(scene.countables, key=lambda one: one.type == "text")
+    limiting = Limits.of(scene, values).fields if _MANY.search(scene.worded) else ()
+    named = sorted(
+        (one for one in scene.countables if one.name not in limiting),
+        key=lambda one: one.type == "text",
+    )
     chosen = scene.field(text(filled.get("per")))
     if chosen in named and chosen.type == named[0].type:
         return chosen

@@ -19,6 +19,7 @@ _LEVEL = (
     r"(?P<level>(?i:TRACE|DEBUG|INFO|INFORMATION|NOTICE|WARN|WARNING|ERROR|ERR|CRITICAL|FATAL"
     r"|SEVERE|ALERT|EMERG))"
 )
+_MARKED = rf"[\[(<{{]?\s*{_LEVEL}\b\s*[\])>}}]?"
 # Bounded, since what may follow it begins with blanks too.
 _GAP = r"[\s:|,-]{1,8}"
 _NAME = r"[^\W\d_](?:[\w.'\u2019&-]| (?=\S)){0,39}?(?: ?\([^)]{1,20}\))?"
@@ -32,16 +33,17 @@ PATTERNS = {
         r"(?:<\d+>)?(?P<time>[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d|\d{4}-\d\d-\d\dT\S+) "
         r"(?P<host>\S+) (?P<process>[^\s:\[]+(?:\[\d+\])?): ?(?P<message>.*)"
     ),
+    # The third group is the bracket that may open the component, which then closes it.
     "component": re.compile(
-        rf"{_TIME}{_GAP}?\[?\s*{_LEVEL}\b\s*\]?{_GAP}?[\[(](?P<component>[^\s\])][^\])]{{0,79}})[\])]"
-        rf"{_GAP}?(?P<message>.*)"
+        rf"{_TIME}{_GAP}?{_MARKED}{_GAP}?([\[(])?(?P<component>[^\s\[\]():]{{1,80}})"
+        r"(?(3)[\])]:?|:)(?=\s)\s*(?P<message>.*)"
     ),
-    "level": re.compile(rf"{_TIME}{_GAP}?\[?\s*{_LEVEL}\b\s*\]?{_GAP}?(?P<message>.*)"),
+    "level": re.compile(rf"{_TIME}{_GAP}?{_MARKED}{_GAP}?(?P<message>.*)"),
     "source": re.compile(
-        rf"{_TIME}{_GAP}?(?P<source>\[[^\]]{{1,80}}\]|\S{{1,80}}){_GAP}\[?{_LEVEL}\b\s*\]?"
+        rf"{_TIME}{_GAP}?(?P<source>\[[^\]]{{1,80}}\]|\S{{1,80}}){_GAP}{_MARKED}"
         rf"{_GAP}?(?P<message>.*)"
     ),
-    "severity": re.compile(rf"\[?{_LEVEL}\b\]?(?:\s*[:|-]\s*|\s+)(?P<message>.*)"),
+    "severity": re.compile(rf"{_MARKED}(?:\s*[:|-]\s*|\s+)(?P<message>.*)"),
     "chat": re.compile(rf"{_TIME}(?:\s*-\s*|:?\s+)<?(?P<speaker>{_NAME})>?:\s+(?P<text>.*)"),
     "numbered": re.compile(
         r"\s*(?:[#\[(]|[Nn]o\. ?)?(?P<number>\d{1,12})(?:[.):\]]+)(?:\s+|$)(?P<text>.*)"

@@ -91,6 +91,7 @@ def _part(passage: Mapping[str, Any]) -> Part:
 def _note(queries: list[str], hits: list[Part], told: str) -> str:
     asked = ", ".join(repr(one[:_SHOWN]) for one in queries)
     if hits:
-        count = "1 passage" if len(hits) == 1 else f"{len(hits)} passages, best first,"
-        return f"{count} for {asked}" + (f" ({told})" if told else "")
+        # How many there are is no answer to any question, and weak roots take it for one.
+        what = "the passage" if len(hits) == 1 else "the best passages, in their order,"
+        return f"{what} for {asked}" + (f" ({told})" if told else "")
     return f"no passage for {asked}: {told} Search other words, or grep a part of a word."
