@@ -16,8 +16,9 @@ _ASKED = re.compile(
     r"(?:'([^'\n]{2,120})'|\"([^\"\n]{2,120})\"|[\u201c\u2018]([^\u201d\u2019\n]{2,120})[\u201d\u2019])",
     re.IGNORECASE,
 )
-# What begins a remark behind a choice.
-_APPENDED = tuple(":(,;=-\u2013")
+# What begins a remark behind a choice; within a word or a number, such as `blue-green` or `10,000`,
+# it goes on.
+_APPENDED = re.compile(r"\s*[(;]|\s*[:,=](?!(?<=\d.)\d)|\s+[-\u2013]|\s*[-\u2013]\s")
 _LEAD = re.compile(r"([A-Za-z][\w -]{0,30}:)\s*\S")
 # A longer answer is no value to be put behind a lead.
 _LONGEST = 200
@@ -55,12 +56,12 @@ class Form:
         plain = answer.strip()
         if not self.lead or not plain or len(plain) > _LONGEST or "\n" in plain:
             return answer
-        if plain.casefold().startswith(self.lead.casefold()):
+        if plain[: len(self.lead)].casefold() == self.lead.casefold():
             plain = plain[len(self.lead) :].strip()
         elif self.lead.casefold() in plain.casefold():
             return answer
         for choice in choices:
-            rest = plain[len(choice) :].lstrip()
-            if plain.casefold().startswith(choice.casefold()) and rest[:1] in _APPENDED:
+            begins = plain[: len(choice)].casefold() == choice.casefold()
+            if begins and _APPENDED.match(plain, len(choice)):
                 return f"{self.lead} {choice}"
         return f"{self.lead} {plain}"

@@ -131,13 +131,20 @@ class History:
         self._reckoned = self.engine.length(prompt)
         return prompt
 
-    def reply(self, generation: Generation) -> None:
-        """Add what the root wrote after the last `ask`."""
+    def reply(self, generation: Generation, *, asked: History | None = None) -> None:
+        """Add what the root wrote after the last `ask`.
+
+        Args:
+            generation: the reply.
+            asked: the copy whose last `ask` it answers, where that is another.
+        """
         self._turns[-1] = replace(self._turns[-1], reply=generation)
         self._dialogue.reply(generation)
-        if self._reckoned:
+        asked = asked or self
+        self._scale = max(self._scale, asked._scale)
+        if asked._reckoned:
             # A server without a tokenizer tells only now how long the prompt was.
-            self._scale = max(self._scale, generation.tokens_in / self._reckoned)
+            self._scale = max(self._scale, generation.tokens_in / asked._reckoned)
 
     def written(self, text: str) -> None:
         """Add a reply that the root did not write: `text` follows the opening."""

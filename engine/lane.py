@@ -85,6 +85,8 @@ class Lane:
             if ticket.turn.cancelled():
                 if ticket.waits:
                     self._remove(ticket)
+                    # What stood behind it may have room.
+                    self._pump_soon()
                 self.backlog -= ticket.cost
             else:
                 self.leave(ticket)

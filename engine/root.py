@@ -92,6 +92,10 @@ class Root:
         """Let a cell come again: to insist on an answer is to give it once more."""
         self._cells.discard(_bare(code))
 
+    def forget(self, code: str) -> None:
+        """Let all cells come again but one: it has ended the kernel that the others ran in."""
+        self._cells = {_bare(code)}
+
     async def planned(self, message: UserMessage, scene: Scene) -> Reply:
         """In place of the first reply: the program of the plan that the root fills in.
 
@@ -122,9 +126,13 @@ class Root:
         generation = await self._generate(prompt, _LAST_TOKENS, last=True)
         self.trajectory.add("reply", text=generation.text, **_usage(generation))
         reply = parse_reply(generation.text)
+        said = reply.thought
         if reply.final is not None:
-            return reply.final.text.strip()
-        return reply.thought.strip() or said_in(reply.code or "")
+            if not reply.final.variable:
+                return reply.final.text.strip()
+            # Nothing can look the variable up any more, and its name is no answer.
+            said = "\n".join(line for line in said.splitlines() if "FINAL_VAR(" not in line)
+        return said.strip() or said_in(reply.code or "")
 
     def _fault(self, reply: Reply) -> str | None:
         """What makes a reply no use, in words for the root."""
@@ -155,7 +163,7 @@ class Root:
         if self._fault(mended) is not None:
             return reply
         before.ask(message, opening)
-        before.reply(again)
+        before.reply(again, asked=aside)
         self._history = before
         return mended
 

@@ -183,6 +183,9 @@ class Run:
         if result.status == "killed":
             self._deaths += 1
             self._death = str(result.error).partition(". ")[0]
+            # What they made is gone.
+            self._root.forget(code)
+            self._told.clear()
         self.trajectory.add(
             "cell",
             code=code,

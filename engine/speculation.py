@@ -33,12 +33,14 @@ class _Guess:
         task: answers it.
         started: whether it is out of the queue.
         used: whether the code has made it.
+        waiting: how many calls wait for it.
     """
 
     way: Way
     task: asyncio.Task[Generation] = field(init=False)
     started: bool = False
     used: bool = False
+    waiting: int = 0
 
 
 class Speculation:
@@ -105,7 +107,7 @@ class Speculation:
             guess.way.usage.used += 1
         if not guess.task.done():
             guess.way.batcher.urge(key, Priority.SUB_CALL)
-            await asyncio.wait({guess.task})
+            await self._wait(key, guess)
         if guess.task.cancelled() or guess.task.exception() is not None:
             return None
         generation = guess.task.result()
@@ -121,6 +123,19 @@ class Speculation:
         self._spending.guessed = 0
         self._made.clear()
         self._unknown = 0
+
+    async def _wait(self, key: bytes, guess: _Guess) -> None:
+        guess.waiting += 1
+        try:
+            await asyncio.wait({guess.task})
+        except asyncio.CancelledError:
+            # As any call does that nobody waits for any more, it leaves the engine.
+            if guess.waiting == 1 and self._guesses.get(key) is guess:
+                del self._guesses[key]
+                guess.task.cancel()
+            raise
+        finally:
+            guess.waiting -= 1
 
     def _drop_waiting(self) -> None:
         for key, guess in tuple(self._guesses.items()):

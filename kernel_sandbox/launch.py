@@ -116,7 +116,7 @@ def _report(launch: Launch, **differing: Any) -> dict[str, Any]:
         "frame": launch.limits.frame,
         "context": str(launch.context),
         "rlimits": launch.limits.rlimits(context=size, shared_uid=shared),
-        "hints": dict(launch.hints),
+        "hints": {**launch.hints, "total": launch.limits.total},
         "late": launch.late,
         "parent": 0,
         "rules": [],

@@ -108,8 +108,8 @@ class Shape:
             return text
         try:
             value = json.loads(text, parse_constant=_no_number)
-            # What JSON's escapes can write, and no text can hold.
-            json.dumps(value, ensure_ascii=False).encode()
+            # What JSON's escapes can write and no text can hold, or its exponents and no number.
+            json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
         except (ValueError, RecursionError) as error:
             why = "was cut off at max_tokens; allow it more" if cut else f"is no JSON ({error})"
             raise BadReply(
@@ -197,7 +197,10 @@ def _constraint(shape: Shape) -> tuple[tuple[str, Any], ...]:
         try:
             # Refused here, the caller hears of it; refused in the engine, the engine might die.
             regexes.build_regex_from_schema(shape.schema)
+            wanted = json_schema(shape.schema)
         except (ValueError, TypeError, RuntimeError) as error:
             raise ConfigError(f"schema= can't be enforced: {error}") from error
-        wanted = json_schema(shape.schema)
+        except Exception as error:  # of jsonschema, which outlines has look at it
+            told = getattr(error, "message", error)
+            raise ConfigError(f"schema= is no JSON schema: {told}") from error
     return tuple(adapter.format_output_type(wanted).items())

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from sandboxing import USUAL, Host, descendants, stage
 
-from outcore.kernel_sandbox import Kernel, KernelSpec
+from outcore.kernel_sandbox import Kernel, KernelSpec, Limits
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -139,13 +139,16 @@ async def side(
     speculate: bool = True,
     text: str = "Some text.",
     host: GuessingHost | None = None,
+    limits: Limits | None = None,
 ) -> AsyncIterator[Side]:
     """A kernel, and the proof afterwards that no process of it is left."""
     folder.mkdir(exist_ok=True)
     host = host or GuessingHost()
     context = stage(folder / f"context-{speculate}", text)
     before = descendants()
-    spec = KernelSpec(context=context, tier=tier, hints={"speculate": speculate})
+    spec = KernelSpec(
+        context=context, tier=tier, limits=limits or Limits(), hints={"speculate": speculate}
+    )
     kernel = await Kernel.start(spec, host)
     try:
         yield Side(kernel, host)

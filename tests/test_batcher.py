@@ -389,6 +389,21 @@ async def test_guesses_end_with_their_cell() -> None:
     assert spending.sub.wasted == 9
 
 
+async def test_a_guess_that_was_asked_for_and_given_up_leaves_the_engine() -> None:
+    engine = ScriptedEngine([echo], seconds=30)
+    batcher, spending = Batcher(engine), Spending(Budget())
+    way, speculation = Way(batcher, spending.sub), Speculation(spending)
+    speculation.foresee(through(way, [request("a"), request("b")]))
+    claims = [asyncio.create_task(speculation.claim(key_of(request("a")))) for _ in range(2)]
+    await until(lambda: batcher.traffic.running == 2)
+    claims[0].cancel()
+    await asyncio.wait([claims[0]])
+    assert batcher.traffic.running == 2
+    claims[1].cancel()
+    await until(lambda: batcher.traffic.running == 1)
+    speculation.end()
+
+
 async def test_no_more_is_guessed_than_may_be_called() -> None:
     engine = ScriptedEngine([echo])
     spending = Spending(Budget(calls=3))

@@ -153,6 +153,7 @@ ROWS = "city,price\n" + "".join(f"Town{n % 3},{n}\n" for n in range(60))
         ),
         ("How many .md files does the folder have?", FILES, "1 of 3 files"),
         ("How many rows are in the table?", ROWS, "60 records"),
+        ("How many contracts are there?", {f"contract_{n:02}.txt": "x" for n in range(7)}, "7 is"),
         ("How many lines does the file have?", ROWS, "61 lines"),
     ],
 )
@@ -162,9 +163,16 @@ async def test_plans(tmp_path: Path, question: str, context: Any, output: str) -
     assert asked.output.startswith(output)
 
 
+async def test_what_is_nowhere_is_not_looked_for(tmp_path: Path) -> None:
+    asked = await planned(tmp_path, "How often is Moriarty mentioned?", NOVEL, "extent", {})
+    assert asked.completion.answer == "'Moriarty' stands in the context 0 times"
+    assert asked.completion.turns == 1
+
+
 @pytest.mark.parametrize(
     ("question", "context"),
     [
+        ("How many contracts are there?", {"contract_1.txt": "x", "letter_2.txt": "y"}),
         ("How many chapters mention the lamp?", NOVEL),
         ("How many files import torch?", {"a": "x", "b": "y"}),
         ("How many Python files import torch?", FILES),

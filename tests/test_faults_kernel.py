@@ -396,6 +396,14 @@ async def test_a_hung_cell_costs_its_time_and_its_grace_alone(tmp_path: Path) ->
     assert "limit of 1 s, and did not end when interrupted" in cells[1]["error"]
 
 
+async def test_a_cell_may_come_again_once_its_kernel_is_gone(tmp_path: Path) -> None:
+    made = cell("class Box: pass\nbox = Box()\nbox.value = 'I9'\nprint(box.value)")
+    fatal = cell("import os\nos._exit(1)")
+    asked = await ask(tmp_path, made, fatal, made, cell("print('other')"), cell(giving("I9")))
+    cells = [event for event in asked.events if event["event"] == "cell"]
+    assert [one["output"].strip() for one in cells[:4]] == ["I9", "", "I9", "other"]
+
+
 async def test_memory_beyond_the_limit_is_an_exception_of_the_cell(tmp_path: Path) -> None:
     async with rig(tmp_path, memory=1 << 30) as kernel:
         await fine(kernel, "kept = 1")

@@ -69,11 +69,16 @@ def test_a_short_answer_gets_the_lead(answer: str, applied: str) -> None:
         ("colour: Blue (57 times)", "Colour: blue"),
         ("light blue", "Colour: light blue"),
         ("blueish", "Colour: blueish"),
+        ("blue-green", "Colour: blue-green"),
+        ("blue - 57 times", "Colour: blue"),
+        ("10,000", "Colour: 10,000"),
+        ("10, as printed", "Colour: 10"),
+        ("10:30", "Colour: 10:30"),
     ],
 )
 def test_of_a_choice_nothing_but_that_is_given(answer: str, applied: str) -> None:
     form = Form("Colour: name", "Colour:")
-    assert form.applied(answer, ["blue", "red"]) == applied
+    assert form.applied(answer, ["blue", "red", "10"]) == applied
 
 
 async def test_the_answer_of_a_run_has_the_form(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from aiohttp import web
 from scripted import prompt_of
 
-from outcore.errors import ConfigError, ModelError, PromptTooLong
+from outcore.errors import BadReply, ConfigError, ModelError, PromptTooLong
 from outcore.models.engine import Request
 from outcore.models.http_engine import HttpEngine
 from outcore.models.progress import SILENT
@@ -133,6 +133,20 @@ async def test_choices_of_a_server_that_only_knows_schemas(said: str, read: str)
         assert got.text == read
         assert engine.label_tokens(["a", "b"]) is None  # type: ignore[func-returns-value]
         await engine.close()
+
+
+@pytest.mark.parametrize("said", ["NaN", "1e999", "-1e999", '"\\ud800"'])
+def test_what_json_can_not_hold_is_no_typed_reply(said: str) -> None:
+    with pytest.raises(BadReply, match="is no JSON"):
+        Shape.of({"type": "number"}, None).read(f'{{"value": {said}}}', cut=False)  # type: ignore[union-attr]  # it is one
+
+
+@pytest.mark.parametrize(
+    "field", [{"type": "string", "required": True}, {"type": "integer", "minimum": "0"}]
+)
+def test_a_schema_that_is_none_is_told_so(field: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match="schema= is no JSON schema"):
+        Shape.of({"type": "object", "properties": {"n": field}}, None)
 
 
 async def test_no_content_is_an_empty_reply() -> None:

@@ -302,3 +302,13 @@ async def test_shuffled_questions_reach_the_engine_slice_by_slice(runs: int) -> 
     await asyncio.gather(*(serve(one) for one in tickets))
     assert sorted(set(computed)) == list(range(16))
     assert len(computed) <= 17
+
+
+@pytest.mark.timeout(30)
+async def test_who_gives_up_waiting_for_room_makes_way_for_the_next() -> None:
+    lane = Lane(in_flight=100, capacity=1000, block=BLOCK)
+    await lane.enter(ticket(on_slice(1, 1, 400)))
+    large, small = await entered(lane, [ticket(on_slice(2, 1, 700)), ticket(on_slice(3, 1, 48))])
+    assert not small.done()
+    large.cancel()
+    await small

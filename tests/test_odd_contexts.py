@@ -373,3 +373,15 @@ def test_numbers_that_json_lacks_are_kept(tmp_path: Path) -> None:
     assert list(value)[:3] == given[:3]
     assert math.copysign(1, value[1]) == -1
     assert math.isnan(value[3]["a"])
+
+
+@pytest.mark.parametrize(
+    "data",
+    ["1\n\ufeff", "1\n\ufeff\n", "\n\ufeff1\n", "\ufeff\n\ufeff1\r\n", "\ufeff1"],
+)
+def test_marks_between_lines_of_json_are_blank(tmp_path: Path, data: str) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text(data, "utf-8", newline="")
+    corpus = stage(path, tmp_path / "context")
+    assert corpus.slice(0) == data
+    assert list(open_context(corpus.folder).value) == [1]

@@ -124,6 +124,19 @@ async def test_a_cell_that_does_nothing_is_an_answer_in_words(rigs: Rigs) -> Non
     assert len(rig.engine.asked) == 1
 
 
+@pytest.mark.parametrize(
+    ("said", "answer"),
+    [
+        ("FINAL(7)", "7"),
+        ("It is 7.", "It is 7."),
+        ("The count is 7.\nFINAL_VAR(count)", "The count is 7."),
+        ("FINAL_VAR(count)", ""),
+    ],
+)
+async def test_the_last_word_is_no_name_of_a_variable(rigs: Rigs, said: str, answer: str) -> None:
+    assert await rigs(said).root.last_word(UserMessage("answer now")) == answer
+
+
 async def test_cells_that_differ_in_a_text_with_a_hash_are_two(rigs: Rigs) -> None:
     rig = rigs(cell("grep('#1')"), cell("grep('#2')"))
     assert [(await rig.turn()).code for _ in range(2)] == ["grep('#1')", "grep('#2')"]
@@ -178,3 +191,9 @@ async def test_the_last_word_is_what_was_said(rigs: Rigs) -> None:
     for text, word in (("Paris, I think.", "Paris, I think."), ("FINAL(Rome)", "Rome")):
         rig = rigs(text)
         assert await rig.root.last_word(UserMessage("answer now")) == word
+
+
+async def test_what_is_asked_beside_the_dialogue_does_not_make_it_longer(rigs: Rigs) -> None:
+    rig = rigs(cell("print('BAD'" + "\n# on and on" * 500), GOOD)
+    await rig.turn()
+    assert rig.root._history._scale == 1.0

@@ -12,9 +12,12 @@ from guessing import GuessingHost, Pair, side
 from sandboxing import USUAL, descendants
 
 from outcore.errors import SandboxError
+from outcore.kernel_sandbox import Limits
 from outcore.reaper import reaper
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from outcore.config import Tier
 
 SECONDS = 0.2
@@ -256,6 +259,13 @@ UNCHANGED = {
     "names in builtins": (
         "import builtins\nfor i in range(3):\n    open = None\n"
         "    print(llm_query(f'q{i}'))\ndel open"
+    ),
+    "objects that tell of what is asked of them": (
+        "class P:\n    def __getattribute__(self, n):\n        seen.append(n)\n"
+        "        return object.__getattribute__(self, n)\n    @property\n"
+        "    def __module__(self):\n        raise KeyError\n    def go(self):\n"
+        "        return llm_query('a')\nseen, p = [], P()\n"
+        "get_ipython().run_cell('print(p.go(), p.go(), seen)')\ndel p, seen"
     ),
     "garbage": (
         "class D:\n    def __del__(self):\n        gone.append(1)\ngone = []\nfor i in range(4):\n"
@@ -511,6 +521,18 @@ async def test_a_dry_run_that_outlives_the_answers_is_killed_in_time(pair: Pair)
     await asyncio.sleep(1.6)
     assert descendants() <= before
     assert (await task).status == "ok"
+
+
+@pytest.mark.timeout(60)
+async def test_a_dry_run_takes_no_memory_that_is_not_there(tmp_path: Path) -> None:
+    code = (
+        "rows = [str(i) * 3 for i in range(3_000_000)]\nfor i in range(3):\n"
+        "    llm_query(f'q{i}')\n    n = sum(len(row) for row in rows)\nn"
+    )
+    async with side(tmp_path, limits=Limits(total=450 << 20)) as one:
+        one.host.seconds = LONG
+        result = await one.run(code)
+    assert (result.status, result.output.strip()) == ("ok", "59666670")
 
 
 async def test_the_end_of_a_cell_is_the_end_of_its_dry_run(pair: Pair) -> None:

@@ -168,7 +168,9 @@ def _records(question: str, limits: Limits) -> str:
     """
     if not limits.tests or not _MANY.search(question):
         raise NoPlan("neither labels, nor a field to count by, nor what limits the records")
-    return "\n".join([*limits.code(), "print(len(rows), 'is the number asked for')"])
+    lines = [*limits.code(), "print(len(rows), 'is the number asked for')"]
+    # Where there are none, a weak root would go on to look for some.
+    return "\n".join([*lines, "if not rows: done('0')"])
 
 
 def _time(scene: Scene, filled: Mapping[str, Any]) -> str | None:

@@ -97,7 +97,15 @@ class Extent:
 
 def program(scene: Scene) -> list[str]:
     """The lines of the program; none where the question asks for nothing of the kind."""
-    if terms := _terms(scene):
+    terms = _terms(scene)
+    if len(terms) == 1:
+        # What is nowhere, a weak root would go on to look for.
+        return [
+            f"told = occurrences({terms[0]!r})",
+            "print(told)",
+            "if not told.total: done(str(told))",
+        ]
+    if terms:
         return [f"print(occurrences({one!r}))" for one in terms]
     if ending := _ending(scene):
         return [
@@ -105,6 +113,8 @@ def program(scene: Scene) -> list[str]:
             f"print(len(found), 'of', len(context), 'files end in', {ending!r})",
         ]
     asked = _asked(scene)
+    if asked and scene.is_document(asked):
+        return ["print(len(context), 'is the number asked for')"]
     if asked in _MEASURED and not (scene.fields and scene.is_record(asked) and asked != "line"):
         measure = _MEASURED[asked]
         return [f"print(f'{{extent().{measure}:,}} {measure}')"]

@@ -38,6 +38,8 @@ _NAME_CHARS = 200
 _FEW = 20
 # Characters of a name or a key, at most, and its words.
 _KEY, _NAME_WORDS = 40, 2
+# What tells files of one name apart.
+_NUMBERED = re.compile(r"[\W_]*\d+\Z")
 _RECORDS = frozenset({"record", "row", "line", "entry", "entries", "item"})
 
 
@@ -202,6 +204,12 @@ class Scene:
         stems = {PurePath(str(one)).stem.casefold() for one in names}
         plain = word.strip().casefold()
         return bool({plain, plain.removesuffix("s"), f"{plain}s"} & (stems | _RECORDS))
+
+    def is_document(self, word: str) -> bool:
+        """Whether the files are called by a word: `contract` of contract_01.txt and its like."""
+        some = [str(one.name) for one in islice(self.corpus.documents, _FEW)]
+        names = {_NUMBERED.sub("", PurePath(one).stem).casefold() for one in some}
+        return self.corpus.kind == "dict" and len(some) > 1 and names == {word.casefold()}
 
     def guidance(self, labels: tuple[str, ...]) -> str:
         """The sentence that says what the labels are about, from the preamble or the question."""

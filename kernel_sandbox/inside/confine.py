@@ -27,8 +27,10 @@ _PR_SET_NO_NEW_PRIVS = 38
 _SECCOMP = {"x86_64": 317, "aarch64": 277}
 _SET_MODE_FILTER, _TSYNC = 1, 1
 _PAGE = resource.getpagesize()
-# What a dry run may use more of than the kernel does already.
+# What a dry run may use more of than the kernel does already, and what it needs.
 _MEMORY = 1 << 30
+_LEAST_MEMORY = 32 << 20
+_HELD = re.compile(rb"^(?:RssAnon|RssShmem|VmSwap):\s+(\d+) kB", re.MULTILINE)
 _ROUND_UP_SECONDS = 1
 _MAP_FIXED = 0x10
 _COPIED = 64 << 20
@@ -43,8 +45,30 @@ class _Filter(ctypes.Structure):
     _fields_ = (("length", ctypes.c_ushort), ("code", ctypes.c_char_p))
 
 
-def end_in(seconds: float, parent: int) -> None:
-    """Have the kernel end this process after `seconds`, or with the thread that made it."""
+def room(total: int) -> int:
+    """Bytes that a copy of this process may come to hold beside those it is made with.
+
+    What either of them touches is no longer shared, at worst all of it. As much again stays for
+    the process itself.
+
+    Args:
+        total: bytes that all processes may hold together.
+
+    Raises:
+        OSError: there are too few.
+    """
+    held = sum(int(kib) << 10 for kib in _HELD.findall(_told_of_this("status")))
+    left = (total - 2 * held) // 2
+    if left < _LEAST_MEMORY:
+        raise OSError(errno.ENOMEM, "a copy would take more memory than there may be")
+    return min(_MEMORY, left)
+
+
+def end_in(seconds: float, parent: int, memory: int) -> None:
+    """Have the kernel end this process after `seconds`, or with the thread that made it.
+
+    It may use `memory` bytes more than it does already.
+    """
     libc: Any = ctypes.CDLL(None, use_errno=True)
     libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != parent:
@@ -57,7 +81,7 @@ def end_in(seconds: float, parent: int) -> None:
     resource.setrlimit(resource.RLIMIT_CPU, (whole, whole))
     pages = int(_told_of_this("statm").split()[0])
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
-    most = pages * _PAGE + _MEMORY
+    most = pages * _PAGE + memory
     if soft == resource.RLIM_INFINITY or most < soft:
         resource.setrlimit(resource.RLIMIT_AS, (most, hard))
     # Where memory runs out, this process is the one to go.

@@ -35,14 +35,17 @@ def value_of(staged: Staged, number: int) -> Any:
 
 def parsed(text: str) -> Any:
     """Value of a JSON document."""
-    # A file of JSON lines may open with a byte order mark, which is no part of JSON.
-    return json.loads(text.removeprefix("\ufeff"))
+    # Lines that are blank but for a byte order mark, which is no part of JSON, stay with others.
+    return json.loads(text.strip(_BLANK))
 
 
 def values_of(staged: Staged) -> Iterator[Any]:
     """What the root sees of all documents in turn."""
     for number, text in enumerate(texts_of(staged)):
         yield parsed(str(text)) if staged.is_json(number) else text
+
+
+_BLANK = " \t\r\n\ufeff"
 
 
 class LazyList(Sequence[Any]):

@@ -60,15 +60,16 @@ class DryRun:
         self._calls = self._bytes = self._stale = 0
         self._seen: set[int] = set()
 
-    def begin(self, bridge: Bridge, parent: int, state: Any) -> None:
+    def begin(self, bridge: Bridge, parent: int, state: Any, memory: int) -> None:
         """Become a dry run, in a process just forked; where that fails, end it.
 
         Args:
             parent: pid of the process it was forked from.
             state: of `random`, at the time of the fork.
+            memory: bytes it may use more of than its parent.
         """
         try:
-            confine.end_in(SECONDS, parent)
+            confine.end_in(SECONDS, parent, memory)
             confine.own_memory()
             random.setstate(state)
             gc.freeze()

@@ -151,4 +151,13 @@ def _of_a_cell(function: ast.expr, names: Mapping[str, Any]) -> bool:
     while isinstance(function, (ast.Attribute, ast.Subscript, ast.Call)):
         function = function.func if isinstance(function, ast.Call) else function.value
     found = names.get(function.id) if isinstance(function, ast.Name) else None
-    return "__main__" in (getattr(found, "__module__", ""), type(found).__module__)
+    return any(_module(one) == "__main__" for one in (found, type(found)))
+
+
+def _module(value: Any) -> str:
+    """Where a value says it was made, with none of its own code run."""
+    try:
+        said = object.__getattribute__(value, "__module__")
+    except Exception:
+        return ""
+    return said if type(said) is str else ""

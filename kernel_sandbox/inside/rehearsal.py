@@ -14,7 +14,7 @@ from bisect import bisect_left
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
-from . import dryrun, loops
+from . import confine, dryrun, loops
 from .dryrun import DryRun
 from .follower import Follower
 from .records import mark
@@ -35,7 +35,8 @@ class Rehearsal:
 
     Args:
         bridge: way to the host.
-        hints: settings of the kernel; `speculate: false` switches dry runs off.
+        hints: settings of the kernel; `speculate: false` switches dry runs off, `total` is the
+            memory that all its processes may hold together.
     """
 
     def __init__(self, bridge: Bridge, hints: Mapping[str, Any]) -> None:
@@ -149,11 +150,12 @@ class Rehearsal:
         self._forks += 1
         run = None
         try:
+            memory = confine.room(self._hints["total"])
             run = self._last = Follower(self._bridge)
             state = random.getstate()
             if run.twin.fork():
                 self._dry = DryRun(run.report, self._stand_ins)
-                self._dry.begin(self._bridge, self._pid, state)
+                self._dry.begin(self._bridge, self._pid, state, memory)
                 return True
             run.follow()
         except BaseException as error:
@@ -164,6 +166,6 @@ class Rehearsal:
                 run.abandon()
             if not isinstance(error, (OSError, RuntimeError, KeyError)):
                 raise
-            # No process, thread or descriptor is left: the cell goes on without.
+            # No process, thread, descriptor or memory is left: the cell goes on without.
             self._forks = _FORKS
         return False
