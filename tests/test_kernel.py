@@ -186,7 +186,7 @@ async def test_a_pydantic_class_gives_its_schema_and_takes_the_answer(rig: Rig) 
 
 async def test_search_prints_well_and_counts_are_whole(rig: Rig) -> None:
     assert await rig.ok("hits = search('white whale', k=2)\nhits") == (
-        "1 passage for 'white whale'\n[0] moby @ 4\nwhite whale\n"
+        "the passage for 'white whale'\n[0] moby @ 4\nwhite whale\n"
     )
     assert await rig.ok("print(hits[0].offset, hits[0]['text'], hits[0].document)") == (
         "4 white whale moby\n"

@@ -15,6 +15,7 @@ from outcore.engine.profile import Profile, fill
 from outcore.errors import ConfigError
 from outcore.kernel_sandbox.inside.answer import Desk
 from outcore.kernel_sandbox.inside.dates import as_date
+from outcore.kernel_sandbox.inside.extent import Extent
 from outcore.kernel_sandbox.inside.look import Look
 from outcore.kernel_sandbox.inside.numbers import as_number
 from outcore.kernel_sandbox.inside.pairing import group, pairs
@@ -91,7 +92,7 @@ def test_coder_tells_how_the_tools_are_called() -> None:
         Search.search, Look.grep, Look.slices, Queries.llm_query, Queries.llm_query_batched,
         Typed.llm_classify, Typed.llm_map, Typed.llm_filter, Typed.llm_extract,
         Recursion.rlm_query, Recursion.rlm_query_batched, Queries.count_tokens, Desk.done,
-        as_date, as_number, tally, group, pairs,
+        Extent.headings, Extent.occurrences, Extent.extent, as_date, as_number, tally, group, pairs,
     )  # fmt: skip
     tools = {tool.__name__: list(inspect.signature(tool).parameters) for tool in every}
     tools["help"] = ["name"]
