@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
-from outcore.engine.plans.wording import COUNTED, denied, number_of, spans
+from outcore.engine.plans.wording import COUNTED, NEAR, denied, number_of, spans
 from outcore.kernel_sandbox.inside.numbers import as_number
 
 if TYPE_CHECKING:
@@ -64,7 +64,6 @@ _HAVING = re.compile(
     r"(?P<number>\d+(?:,\d{3})*(?:\.\d+)?)[\s-]\Z",
     re.IGNORECASE,
 )
-_NEAR = 100
 
 
 class Bound(NamedTuple):
@@ -129,11 +128,11 @@ def equals(question: str, field: Field) -> Iterator[Bound]:
     for start, end in spans(question, field.name):
         after = _EQUAL.match(question, end)
         # Of more than that other words tell.
-        prior = None if after else _HAVING.search(question[max(0, start - _NEAR) : start])
+        prior = None if after else _HAVING.search(question[max(0, start - NEAR) : start])
         if after or prior:
             number = _number(after["number"] if after else prior["number"])  # type: ignore[index]
             begin = start if after else start - len(prior[0])  # type: ignore[index]
-            gone = denied(question[max(0, begin - _NEAR) : begin])
+            gone = denied(question[max(0, begin - NEAR) : begin])
             yield Bound(begin, after.end() if after else end, ("==", number), None, gone)
 
 
@@ -143,7 +142,7 @@ def _bounds(question: str) -> Iterator[Bound]:
         high: tuple[str, float] | None = None
         said = {name: text for name, text in match.groupdict().items() if text}
         figures = {name.removesuffix("_word"): text for name, text in said.items()}
-        gone = denied(question[max(0, match.start() - _NEAR) : match.start()])
+        gone = denied(question[max(0, match.start() - NEAR) : match.start()])
         if "low" in figures:
             least, most = sorted((_number(figures["low"]), _number(figures["high"])))
             low, high = (">=", least), ("<=", most)

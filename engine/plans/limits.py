@@ -209,8 +209,7 @@ def _nearest(question: str, fields: Sequence[Field], start: int) -> Field | None
     apart = {
         field.name: min(abs(start - at) for at in places)
         for field in fields
-        if (places := mentions(question, field.name.replace("_", " ")))
-        or (places := mentions(question, field.name))
+        if (places := mentions(question, field.name))
     }
     named = [field for field in fields if field.name in apart]
     return min(named, key=lambda one: apart[one.name], default=None)

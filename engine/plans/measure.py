@@ -58,9 +58,9 @@ class Measure:
         if field is None:
             raise NoPlan("no field of numbers is named")
         limits = Limits.sure(scene, (), apart=field)
-        groups = _groups(scene, field, each=not _said(scene.worded, _MEASURES))
-        by = next((one for one in groups if one.name not in limits.fields), None)
         measures = _said(scene.worded, _MEASURES)
+        groups = _groups(scene, field, each=not measures)
+        by = next((one for one in groups if one.name not in limits.fields), None)
         ends = _said(scene.worded, _ENDS)
         if not measures and not ends:
             measures = {"total": _MEASURES["total"][1]}
