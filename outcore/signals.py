@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 import threading
@@ -33,7 +34,8 @@ class Signals:
     """Takes the signals that ask this process to end, from `watch` on.
 
     The first raises `Stopped` in the main thread; those after it are let by, so that nothing
-    interrupts what clears away. Once `over` is set, a signal ends the process where it stands.
+    interrupts what clears away. Once `over` is set, a signal ends the process where it stands,
+    and once Python itself is ending, with nothing left to wait for, it is ignored.
 
     Attributes:
         over: whether the command has done everything, its output included.
@@ -53,13 +55,21 @@ class Signals:
             # nohup ignores SIGHUP for us, and a shell SIGINT for what it runs in the background.
             if signal.getsignal(number) is not signal.SIG_IGN:
                 self._before[number] = signal.signal(number, self._take)
+        # Python gives up its handlers before it has ended: a signal then would make a failure of
+        # an answer that was given.
+        atexit.register(self._ignore)
 
     def release(self) -> None:
         """Have the signals do again what they did before."""
         for number, handler in self._before.items():
             signal.signal(number, handler)  # type: ignore[arg-type]
         self._before.clear()
+        atexit.unregister(self._ignore)
         os.close(self._write)
+
+    def _ignore(self) -> None:
+        for number in self._before:
+            signal.signal(number, signal.SIG_IGN)
 
     def _take(self, number: int, frame: FrameType | None) -> None:
         del frame
