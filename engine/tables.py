@@ -18,6 +18,10 @@ _MOST = 500
 _NAME_CHARS = 40
 _NAME_WORDS = 4
 _SENTENCE = 1.8
+# Rows without their last cells are a habit of what wrote the file, and not an accident.
+_SHORT = 3
+_SHORT_SHARE = 0.02
+_FIGURES = ("number", "date")
 
 
 def tables(lines: Sequence[str], head: Sequence[str], *, named: bool) -> Iterator[Shape]:
@@ -42,13 +46,16 @@ def tables(lines: Sequence[str], head: Sequence[str], *, named: bool) -> Iterato
 def _csv(
     lines: Sequence[str], head: Sequence[str], separator: str, *, named: bool
 ) -> Iterator[Shape]:
-    rows = [quoted_cells(line, separator) for line in lines]
+    # Of a row that goes on in the next line, the rest is no row.
+    whole = [line for line in lines if line.count('"') % 2 == 0] if named else lines
+    rows = [quoted_cells(line, separator) for line in whole or lines]
     top = [quoted_cells(line, separator) for line in head]
     count, rest = _count(rows, top, named=named)
     if count > 1:
         body = [row for row in rows if len(row) == count]
         names = _header(top, body, count, named=named) or _made_up(count)
-        yield Shape("csv", names, separator, rest=rest)
+        fewest = _fewest(rows, count) if named and not rest else 0
+        yield Shape("csv", names, separator, rest=rest, fewest=fewest)
 
 
 def _plain(
@@ -61,7 +68,8 @@ def _plain(
         body = [cells_of(line, separator, count if rest else -1) for line in lines]
         body = [row for row in body if len(row) == count]
         names = _header(top, body, count, named=named) or _made_up(count)
-        yield Shape("columns", names, separator, rest=rest)
+        fewest = _fewest(rows, count) if named and not rest else 0
+        yield Shape("columns", names, separator, rest=rest, fewest=fewest)
 
 
 def _count(
@@ -75,7 +83,9 @@ def _count(
     if named and top and len(top[0]) in counts and len(top[0]) > 1:
         first = len(top[0])
         more = sum(many for one, many in counts.items() if one >= first)
-        return (first, more > counts[first]) if more >= _REGULAR * len(rows) else (0, False)
+        if more >= _REGULAR * len(rows):
+            return first, more > counts[first]
+        return (first, False) if _fewest(rows, first) else (0, False)
     # The count that nearly all rows have or exceed, if what comes before the last is regular.
     at_least = 0
     for one in sorted(counts):
@@ -91,6 +101,23 @@ def _count(
     return at_least, True
 
 
+def _fewest(rows: Sequence[Sequence[str]], count: int) -> int:
+    """How few cells rows have whose last are missing, as programs write them; 0 for none such."""
+    full = [row for row in rows if len(row) == count]
+    short = [row for row in rows if 1 < len(row) < count]
+    if 2 * len(full) < len(rows) or len(short) < max(_SHORT, _SHORT_SHARE * len(rows)):
+        return 0
+    types = [type_of(column) for column in zip(*full, strict=True)]
+    # A sum below a table has other cells than its rows.
+    fitting = [row for row in short if _fits(row, types)]
+    return min(map(len, fitting)) if len(fitting) >= _REGULAR * len(short) else 0
+
+
+def _fits(row: Sequence[str], types: Sequence[FieldType]) -> bool:
+    typed = zip(row, types, strict=False)
+    return all(not cell or kind not in _FIGURES or type_of([cell]) == kind for cell, kind in typed)
+
+
 def _header(
     top: Sequence[Sequence[str]], body: Sequence[Sequence[str]], count: int, *, named: bool
 ) -> tuple[str, ...] | None:
@@ -99,7 +126,7 @@ def _header(
     number, first = _above(top, types)
     if first is None or len(set(first)) < count or sum(not cell for cell in first) > 1:
         return None
-    if any(cell and type_of([cell]) in ("number", "date") for cell in first):
+    if any(cell and type_of([cell]) in _FIGURES for cell in first):
         return None
     if any(len(cell) > _NAME_CHARS or len(cell.split()) > _NAME_WORDS for cell in first):
         return None
@@ -112,7 +139,7 @@ def _header(
         return None
     for cell, kind, column in zip(first, types, zip(*others, strict=True), strict=True):
         held = [value for value in column if value]
-        if kind in ("number", "date"):
+        if kind in _FIGURES:
             return names
         if cell in held:
             return None
@@ -127,7 +154,7 @@ def _above(
 ) -> tuple[int, Sequence[str] | None]:
     """The row of so many cells above the first whose cells are of these types, and its number."""
     last: tuple[int, Sequence[str] | None] = (0, None)
-    typed = [at for at, kind in enumerate(types) if kind in ("number", "date")]
+    typed = [at for at, kind in enumerate(types) if kind in _FIGURES]
     for number, row in enumerate(top):
         if len(row) != len(types) or all(map(RULE.fullmatch, row)):
             continue

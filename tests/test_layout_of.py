@@ -366,3 +366,47 @@ def test_the_card_of_markdown(tmp_path: Path) -> None:
     corpus = stage(text, tmp_path / "context")
     told = card(corpus, layout_of(corpus))
     assert "Markdown with 10 headings, the first: # H0, # H1, # H2, # H3, # H4, # H5\n" in told
+
+
+def short_rows(separator: str, *, every: int) -> str:
+    rows = [[str(n), f"B{n % 7}", f"{n / 7:.2f}", "paid" if n % 3 else ""] for n in range(300)]
+    for row in rows[::every]:
+        del row[3 - len(row[0]) % 2 :]
+    return joined(separator.join(row) for row in [["id", "buyer", "sum", "state"], *rows])
+
+
+@pytest.mark.parametrize("every", [2, 5, 20])
+@pytest.mark.parametrize(("separator", "name"), [(",", "a.csv"), ("\t", "a.tsv"), (";", "a.csv")])
+def test_rows_of_a_table_that_lack_their_last_cells(
+    tmp_path: Path, separator: str, name: str, every: int
+) -> None:
+    corpus = stage({name: short_rows(separator, every=every)}, tmp_path / "context")
+    layout = layout_of(corpus)
+    records = Records(open_context(tmp_path / "context"), layout)
+    assert [field.name for field in layout.fields] == ["id", "buyer", "sum", "state"]
+    assert len(records) == layout.records == 300
+    assert dict(records[every]) == {
+        "id": str(every),
+        "buyer": f"B{every % 7}",
+        "sum": "" if len(str(every)) % 2 else f"{every / 7:.2f}",
+        "state": "",
+    }
+
+
+def test_what_stands_below_a_table_is_no_short_row(tmp_path: Path) -> None:
+    rows = joined(f"{n},B{n % 7},{n / 7:.2f},paid" for n in range(100))
+    text = f"id,buyer,sum,state\n{rows}" + joined(f"Total of B{n},{n}" for n in range(7))
+    layout = layout_of(stage({"a.csv": text}, tmp_path / "context"))
+    records = Records(open_context(tmp_path / "context"), layout)
+    assert len(records) == 100
+    assert len(records.rest) == 8
+
+
+def test_a_value_of_several_lines_makes_no_short_rows(tmp_path: Path) -> None:
+    notes = ("one,\n\n5,two", *["one, two"] * 8)
+    rows = joined(f'{n},B{n % 7},"{notes[n % 9]}",paid' for n in range(100))
+    corpus = stage({"a.csv": f"id,buyer,note,state\n{rows}"}, tmp_path / "context")
+    layout = layout_of(corpus)
+    records = Records(open_context(tmp_path / "context"), layout)
+    assert len(records) == 100
+    assert records[9]["note"] == "one,\n\n5,two"

@@ -68,6 +68,8 @@ def quoted(shape: Shape) -> Callable[[str], dict[str, Any] | None]:
         if separator not in line:
             return None
         cells = quoted_cells(line, separator, count if shape.rest else -1)
+        if len(cells) < count and line.count('"') % 2:
+            return None  # the first line of a value of several
         return _fields(shape, cells, count)
 
     return parse
@@ -75,6 +77,8 @@ def quoted(shape: Shape) -> Callable[[str], dict[str, Any] | None]:
 
 def _fields(shape: Shape, cells: list[str], count: int) -> dict[str, Any] | None:
     names = shape.names
+    if 0 < shape.fewest <= len(cells) < count:
+        cells = [*cells, *[""] * (count - len(cells))]
     if len(cells) != count:
         return None
     if tuple(cells) == names or all(map(RULE.fullmatch, cells)):

@@ -60,6 +60,8 @@ class Shape:
         pattern: name of the pattern.
         digits: numbers of the columns of which one at least holds a digit, unless all are empty;
             none where that is not asked for.
+        fewest: how many cells of columns a row has at least, where the last of them may be
+            missing and are then empty; 0 where every row has all.
     """
 
     form: Form
@@ -70,6 +72,7 @@ class Shape:
     rest: bool = False
     pattern: str = ""
     digits: tuple[int, ...] = ()
+    fewest: int = 0
 
 
 @dataclass(frozen=True, slots=True)
