@@ -47,6 +47,11 @@ AMOUNTS = "name,amount\n" + "".join(f"Bob{n},{n * 7}\n" for n in range(60))
         ("at most thirty", None, ("<=", 30)),
         ("between 4 and 2", (">=", 2), ("<=", 4)),
         ("from $2 to $4.5", (">=", 2), ("<=", 4.5)),
+        ("above 2,5", (">", 2.5), None),
+        ("above 1.234,50", (">", 1234.5), None),
+        ("above 12,345", (">", 12345), None),
+        ("between 2,5 and 3,75", (">=", 2.5), ("<=", 3.75)),
+        ("0,75 or less", None, ("<=", 0.75)),
     ],
 )
 def test_bounds(words: str, low: tuple[str, float] | None, high: tuple[str, float] | None) -> None:
@@ -56,7 +61,8 @@ def test_bounds(words: str, low: tuple[str, float] | None, high: tuple[str, floa
 
 
 @pytest.mark.parametrize(
-    "words", ["of 15", "over the hills", "in 2024", "moreover 5", "above all", "number 7"]
+    "words",
+    ["of 15", "over the hills", "in 2024", "moreover 5", "above all", "number 7", "over 3,4,5"],
 )
 def test_what_bounds_nothing(words: str) -> None:
     assert bounds(f"Which have a price {words}?") == ()

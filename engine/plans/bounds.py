@@ -26,9 +26,12 @@ _SIDES = (
     ("<", rf"{_SMALLER}|under|below|beneath|before|<"),
 )  # fmt: skip
 _SIDE = "|".join(rf"(?P<s{at}>{words})" for at, (_, words) in enumerate(_SIDES))
+# 1,234.5 or 1.234,5 or 2,5: of figures that could be either, a comma is for thousands.
+_DIGITS = r"(?:\d{1,3}(?:\.\d{3})+,\d+|\d+,\d{1,2}|(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?)"
 _FIGURE = (
-    r"(?:[$\u20ac\u00a3]\s?)?(?P<{0}>[-\u2212]?(?:\d{{1,3}}(?:,\d{{3}})+|\d+)(?:\.\d+)?)"
-    r"(?![\w.,/-]*\d)"
+    r"(?:[$\u20ac\u00a3]\s?)?(?P<{0}>[-\u2212]?"
+    + _DIGITS.replace("{", "{{").replace("}", "}}")
+    + r")(?![\w.,/-]*\d)"
 )
 # The same, or a word for it.
 _FIGURE = rf"(?:{_FIGURE}|(?P<{{0}}_word>{COUNTED})\b)"
@@ -55,13 +58,13 @@ _ENDED = re.compile(
 )
 
 _EQUAL = re.compile(
-    r"\s*(?:is|was|are|of|=|:|equals?)?\s*(?P<number>[-\u2212]?\d+(?:,\d{3})*(?:\.\d+)?)"
+    rf"\s*(?:is|was|are|of|=|:|equals?)?\s*(?P<number>[-\u2212]?{_DIGITS})"
     r"(?![\w.,/-]*\d)(?!\s*(?:or|and|to)\b)",
     re.IGNORECASE,
 )
 _HAVING = re.compile(
     r"\b(?:with|took|take|exactly|rated|scored|has|have|had|gave|got)\s+"
-    r"(?P<number>\d+(?:,\d{3})*(?:\.\d+)?)[\s-]\Z",
+    rf"(?P<number>{_DIGITS})[\s-]\Z",
     re.IGNORECASE,
 )
 
