@@ -49,15 +49,17 @@ def layout_of(corpus: Corpus) -> Layout:
     if genre is None:
         texts = [spot.text for spot in sample.lines]
         tables = bool(names) and all(PurePath(one).suffix.lower() in _TABLE_NAMES for one in names)
-        fit = shape_of(texts, texts[:_HEAD_LINES], named=tables)
+        fits = [shape_of(texts, texts[:_HEAD_LINES], named=tables)]
         if sum(line.count('"') % 2 for line in texts) > _ODD * len(texts):
             # Values in quotes may hold line ends.
             logical = _logical(sample)
             whole = shape_of(logical, logical[:_HEAD_LINES], named=tables)
-            if whole and whole.shape.form == "csv" and (fit is None or fit.share < whole.share):
-                fit = whole
-        if fit is not None:
-            return _of_lines(sample, fit.shape, corpus.chars, named=tables)
+            least = fits[0].share if fits[0] else 0.0
+            if whole and whole.shape.form == "csv" and least < whole.share:
+                fits.insert(0, whole)
+        for fit in fits:
+            if fit and (made := _of_lines(sample, fit.shape, corpus.chars, named=tables)):
+                return made
         genre = genre_of_lines(texts, sample.head)
     return Layout(genre, exact=sample.whole)
 
@@ -81,7 +83,8 @@ def _of_objects(corpus: Corpus, sample: Sample) -> Layout | None:
     )
 
 
-def _of_lines(sample: Sample, shape: Shape, chars: int, *, named: bool) -> Layout:
+def _of_lines(sample: Sample, shape: Shape, chars: int, *, named: bool) -> Layout | None:
+    """Layout of lines of a shape; None where lines with open quotes only looked like it."""
     parsed = _parsed(sample, shape)
     if not named:
         # In a file that is called a table, a row without figures is one of which none are known.
@@ -91,9 +94,10 @@ def _of_lines(sample: Sample, shape: Shape, chars: int, *, named: bool) -> Layou
     header = next(
         (at for at, (spot, _) in enumerate(parsed[:_HEAD_LINES]) if is_header(shape, spot.text)), -1
     )
-    first = _first(
-        parsed[header + 1 :] or parsed, chancy=shape.form in _CHANCY and shape.pattern not in LOGS
-    )
+    below = parsed[header + 1 :] or parsed
+    if all(values is None for _, values in below):
+        return None
+    first = _first(below, chancy=shape.form in _CHANCY and shape.pattern not in LOGS)
     start = first.document, first.offset
     preamble = _preamble(sample, first)
     body = [values for spot, values in parsed if (spot.document, spot.offset) >= start]

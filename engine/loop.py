@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _CANCEL_SECONDS = 3.0
+# Longest wait for what clears away, which on a busy machine takes longer than that.
+_CLEAR_SECONDS = 10.0
 # Tasks of the event loop itself, which take in connections and the pipes of processes: they end at
 # once, and cancelled before they begin they leave them open.
 _LOOPS_OWN = ("/asyncio/selector_events.py", "/asyncio/base_subprocess.py")
@@ -112,6 +114,10 @@ async def _finish(last: Callable[[], Coroutine[Any, Any, None]]) -> None:
     if tasks:
         await asyncio.wait(tasks, timeout=_CANCEL_SECONDS)
     await ending
+    # Kernels that are left to end would be there as long as this process is.
+    left = [task for task in asyncio.all_tasks() if task.get_name().startswith(ENDING)]
+    if left:
+        await asyncio.wait(left, timeout=_CLEAR_SECONDS)
 
 
 def _is_ours(task: asyncio.Task[Any]) -> bool:

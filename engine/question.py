@@ -245,12 +245,15 @@ class Question:
                         "advice": advice(sub, chars_per_token, small=not self.served.sub_judges),
                     },
                 )
-                # Told before the kernel ends, which may take it past the deadline.
-                so_far.outcome = await so_far.run.answer()
-                return so_far.outcome
+                try:
+                    # Told before the kernel ends, which may take it past the deadline.
+                    so_far.outcome = await so_far.run.answer()
+                    return so_far.outcome
+                finally:
+                    # Until then the models would go on with guesses that nobody will use.
+                    sub_calls.close()
         finally:
             stop.set()
-            sub_calls.close()
             if children is not None:
                 await children.close()
             # Its failure, if it failed, has been told to whoever searched.

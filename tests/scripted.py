@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -126,11 +127,13 @@ class ScriptedEngine:
 class Meeting(ScriptedEngine):
     """Answers when `together` requests are there, and remembers how many there were at once.
 
-    Requests that are not `meant` are answered at once.
+    Requests that are not `meant` are answered at once, and so is every one when some have waited
+    for `patience` seconds.
     """
 
     together: int = 1
     meant: Callable[[Request], bool] = lambda _: True
+    patience: float | None = None
     here: int = 0
     peak: int = 0
     met: asyncio.Event = field(default_factory=asyncio.Event)
@@ -143,7 +146,9 @@ class Meeting(ScriptedEngine):
         if self.here >= self.together:
             self.met.set()
         try:
-            await self.met.wait()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self.met.wait(), self.patience)
+            self.met.set()
             return await super().generate(request)
         finally:
             self.here -= 1

@@ -147,7 +147,7 @@ def test_items_at_once_are_each_done_once(tmp_path: Path) -> None:
     together = threading.Barrier(4)
 
     def meet(item: Item) -> str:
-        together.wait(20)
+        together.wait(100)
         return double(item)
 
     system = Fake(meet)

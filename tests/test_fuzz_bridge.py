@@ -229,13 +229,19 @@ async def test_a_large_frame_that_does_not_end_makes_room_for_others(
     monkeypatch.setattr(frames, "_LARGE_SECONDS", 0.5)
     broker = Broker(tmp_path / "b.sock", TOKEN, os.geteuid(), Host(), Limits())
     await broker.start()
-    writers = []
+    readers, writers = [], []
     try:
         for _ in range(frames._LARGE_AT_ONCE):
-            _, writer = await asyncio.open_unix_connection(str(tmp_path / "b.sock"))
+            reader, writer = await asyncio.open_unix_connection(str(tmp_path / "b.sock"))
             writer.write(framed(json.dumps({"token": TOKEN}).encode()))
             writer.write(struct.pack(">I", 2 * MIB) + b"{")
+            readers.append(reader)
             writers.append(writer)
+        large = broker._room.gate._large
+        while not (large.locked() or any(one.at_eof() for one in readers)):
+            await asyncio.sleep(0.01)
+        # The one that does end may take its time.
+        monkeypatch.setattr(frames, "_LARGE_SECONDS", 60)
         bridge = Bridge(str(tmp_path / "b.sock"), TOKEN, Limits().frame)
         async with asyncio.timeout(30):
             reply = await bridge.acall("llm_query", {"prompt": "x" * 3 * MIB})

@@ -8,7 +8,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from scripted import ScriptedEngine, said
+from scripted import Meeting, ScriptedEngine, said
 
 from outcore.config import Budget
 from outcore.engine.batcher import Batchers
@@ -191,9 +191,14 @@ async def test_guesses_go_where_the_calls_will() -> None:
 
 
 async def test_items_that_repeat_are_one_request() -> None:
-    root = ScriptedEngine(["east"], seconds=0.02)
+    # It would wait for a fourth: none is answered before all have come.
+    root = Meeting(["east"], together=4)
     room = Room(root, ScriptedEngine([""]))
-    await asyncio.gather(*(room.choose(ITEMS[n % 3]) for n in range(30)))
+    choices = asyncio.gather(*(room.choose(ITEMS[n % 3]) for n in range(30)))
+    while sum(len(one.waiters) for one in room.batchers.judge._flights.values()) < 30:
+        await asyncio.sleep(0.01)
+    root.met.set()
+    await choices
     assert len(root.asked) == 3
     assert room.spending.root.merged == 27
 

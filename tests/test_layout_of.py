@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from outcore.engine import sampling
@@ -310,6 +310,15 @@ def test_days_before_months(tmp_path: Path) -> None:
     st.booleans(),
 )
 @settings(max_examples=100)
+# A quote that is left open makes a table of lines that are none.
+@example(
+    lines=[
+        '{"n": 3, "s": "a a boat nobody old old quiet rain old with."},',
+        ',,"',
+        "Date: Jun 1, 2022 || User: 0 || Text: oars small the, nobody old in its was, old small,.",
+    ],
+    apart=False,
+)
 def test_what_is_told_of_any_text_is_what_the_kernel_finds(
     tmp_path_factory: pytest.TempPathFactory, lines: list[str], apart: bool
 ) -> None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from outcore.engine import loop, rlm
+from outcore.engine.endings import end
 from outcore.engine.loop import LoopThread, _finish
 from outcore.errors import OutcoreError
 
@@ -59,8 +60,10 @@ def test_a_signal_that_another_thread_takes_ends_the_wait(
     loop_thread: LoopThread, heeded: None
 ) -> None:
     ended: list[str] = []
+    begun = threading.Event()
 
     async def long() -> None:
+        begun.set()
         try:
             await asyncio.sleep(60)
         except asyncio.CancelledError:
@@ -68,7 +71,9 @@ def test_a_signal_that_another_thread_takes_ends_the_wait(
             raise
 
     def deliver() -> None:
-        time.sleep(0.5)
+        # Before, it would be raised where nothing expects it.
+        assert begun.wait(30)
+        time.sleep(0.2)
         # The system gives a signal of the whole process to any thread; this one does not wait.
         signal.pthread_kill(threading.get_ident(), signal.SIGINT)
         time.sleep(0.5)
@@ -94,10 +99,10 @@ def test_after_its_end_it_takes_no_more(loop_thread: LoopThread) -> None:
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_work_that_outlasts_the_end_keeps_nobody_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loop, "_CANCEL_SECONDS", 0.1)
-    thread, begun = LoopThread(), threading.Event()
+    thread, begun = LoopThread(), threading.Semaphore(0)
 
     async def slow_to_end() -> None:
-        begun.set()
+        begun.release()
         try:
             await asyncio.sleep(60)
         finally:
@@ -106,20 +111,49 @@ def test_work_that_outlasts_the_end_keeps_nobody_waiting(monkeypatch: pytest.Mon
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
         waiting = pool.submit(thread.run, slow_to_end())
         awaiting = pool.submit(lambda: asyncio.run(thread.awaited(slow_to_end())))
-        assert begun.wait(30)
-        time.sleep(0.2)
+        for _ in (waiting, awaiting):
+            assert begun.acquire(timeout=30)
         thread.close(nothing)
         for one in (waiting, awaiting):
             with pytest.raises(OutcoreError, match="was closed"):
                 one.result(30)
 
 
+def test_what_clears_away_is_waited_for(
+    loop_thread: LoopThread, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "_CANCEL_SECONDS", 0.1)
+    cleared: list[str] = []
+
+    async def clear() -> None:
+        await asyncio.sleep(0.5)
+        cleared.append("a kernel")
+
+    async def late() -> None:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            await end(clear(), 60)
+
+    tasks: list[asyncio.Task[None]] = []
+
+    async def begin() -> None:
+        tasks.append(asyncio.create_task(late()))
+        await asyncio.sleep(0)
+
+    loop_thread.run(begin())
+    loop_thread.close(nothing)
+    assert cleared == ["a kernel"]
+
+
 async def test_entering_that_is_cancelled_ends_what_it_has_begun(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     ended: list[str] = []
+    begun = threading.Event()
 
     async def serve(*_: object, **__: object) -> None:
+        begun.set()
         try:
             await asyncio.sleep(60)
         finally:
@@ -127,9 +161,11 @@ async def test_entering_that_is_cancelled_ends_what_it_has_begun(
 
     monkeypatch.setattr(rlm, "serve", serve)
     entered = rlm.RLM()
-    with pytest.raises(TimeoutError):
-        async with asyncio.timeout(0.5), entered:
-            pass
+    entering = asyncio.create_task(entered.__aenter__())
+    assert await asyncio.to_thread(begun.wait, 30)
+    entering.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await entering
     assert ended == ["the models' start"]
     with pytest.raises(OutcoreError, match="closed"):
         entered.completion("text", "question")

@@ -49,7 +49,12 @@ def memo(path: Path) -> Iterator[Memo]:
 
 
 def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
-    return [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+    """Ours: what asyncio says of tasks that another test has left comes at any time."""
+    return [
+        record.getMessage()
+        for record in caplog.records
+        if record.levelno >= logging.WARNING and record.name.startswith("outcore")
+    ]
 
 
 async def test_what_was_put_is_found_and_nothing_else(memo: Memo) -> None:
@@ -474,11 +479,14 @@ async def test_a_file_held_for_a_moment_is_written_later(
     memo: Memo, path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(memo_database, "_PATIENCE_SECONDS", 0.05)
+    # However long this test takes for its own part of the moment.
+    monkeypatch.setattr("outcore.engine.memo._TRIES", 100)
     assert await memo.get(key(1)) is None
     with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         memo.put(key(1), said("one"))
-        await asyncio.sleep(0.2)
+        while not memo._tries:
+            await asyncio.sleep(0.01)
         assert await memo.get(key(1)) == replace(said("one"), origin="memo")
         other.execute("COMMIT")
     await memo.flush()

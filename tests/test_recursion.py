@@ -439,7 +439,7 @@ async def test_a_child_answers_before_its_parents_cell_runs_out(tmp_path: Path) 
         ),
         ONE=[cell("while True: pass"), "the best there is"],
     )
-    async with tree(tmp_path, root, budget=Budget(cell_seconds=6.0, turns=1)) as run:
+    async with tree(tmp_path, root, budget=Budget(cell_seconds=9.0, turns=1)) as run:
         assert (await run.answer()).answer == "the best there is"
 
 
@@ -466,7 +466,7 @@ def test_closing_the_models_ends_child_runs(
     rlm = RLM(direct="never", runs=tmp_path / "runs", memo=False)
     with ThreadPoolExecutor(1) as pool:
         asked = pool.submit(rlm.completion, CONTEXT, TOP)
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 100
         while not sub.here and time.monotonic() < deadline:
             time.sleep(0.02)
         time.sleep(seconds)

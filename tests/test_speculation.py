@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import pytest_asyncio
-from guessing import GuessingHost, Pair, side
+from guessing import GuessingHost, Pair, Side, side
 from sandboxing import USUAL, descendants
 
 from outcore.errors import SandboxError
@@ -45,6 +45,18 @@ def pair(kernels: Pair) -> Pair:
     # Time for the dry run to be done before the first answer.
     kernels.on.host.seconds = SECONDS
     return kernels
+
+
+async def ahead(pair: Pair, code: str, calls: int) -> Side:
+    """Run a cell in both until that many calls are made ahead, three times at most.
+
+    A dry run is lost where another thread of the kernel was allocating memory at the fork.
+    """
+    for _ in range(3):
+        on = await pair.same(code)
+        if on.host.used >= calls:
+            break
+    return on
 
 
 FORESEEN = {
@@ -173,7 +185,7 @@ async def test_calls_are_foreseen_and_nothing_else_changes(pair: Pair, shape: st
     code, foreseen = FORESEEN[shape]
     pair.on.host.seconds = 0.0
     pair.on.host.patience = PATIENCE if foreseen else 0.0
-    on = await pair.same(code)
+    on = await ahead(pair, code, foreseen)
     assert on.host.used >= foreseen
     assert on.host.foreseen <= foreseen + 1
 
@@ -232,8 +244,8 @@ UNCHANGED = {
     ),
     "alarm": (
         "import signal\ndef late(*a):\n    raise TimeoutError\n"
-        "old = signal.signal(signal.SIGALRM, late)\nfor i in range(3):\n    signal.alarm(2)\n"
-        "    print(llm_query(f'q{i}'))\n    print(signal.alarm(0))\n"
+        "old = signal.signal(signal.SIGALRM, late)\nfor i in range(3):\n    signal.alarm(90)\n"
+        "    print(llm_query(f'q{i}'))\n    print(signal.alarm(0) > 60)\n"
         "_ = signal.signal(signal.SIGALRM, old)"
     ),
     "thread count": (
@@ -383,7 +395,7 @@ async def test_shared_memory_is_not_written_by_a_dry_run(pair: Pair) -> None:
         "print(s.buf[0])\ns.close()\ns.unlink()\nresource_tracker._resource_tracker._stop()"
     )
     pair.on.host.patience = PATIENCE
-    on = await pair.same(code)
+    on = await ahead(pair, code, 4)
     assert on.host.used == 4
 
 
@@ -395,7 +407,7 @@ async def test_locks_of_processes_stay_with_the_parent(pair: Pair) -> None:
         "print(l.acquire(timeout=1))\ndel l"
     )
     pair.on.host.patience = PATIENCE
-    on = await pair.same(code)
+    on = await ahead(pair, code, 3)
     assert on.host.used == 3
 
 
@@ -405,7 +417,7 @@ async def test_a_second_loop_over_the_answers_is_foreseen_too(pair: Pair) -> Non
         "for one in found:\n    print(llm_query(f'check {one}'))"
     )
     pair.on.host.seconds = LONG
-    on = await pair.same(code)
+    on = await ahead(pair, code, 22)
     assert on.host.used == 11 + 11
 
 
@@ -415,7 +427,7 @@ async def test_a_loop_over_one_answer_is_foreseen_from_its_first_call(pair: Pair
         "    print(llm_query(f'do {step}'))"
     )
     pair.on.host.seconds = LONG
-    on = await pair.same(code)
+    on = await ahead(pair, code, 9)
     assert on.host.used == 9
 
 
@@ -452,7 +464,7 @@ async def test_64_calls_take_as_long_as_one(pair: Pair) -> None:
     for _ in range(3):
         result = await pair.on.run("for i in range(64):\n    llm_query(f'q{i}')")
         assert result.status == "ok"
-        # A dry run is lost where another thread of the kernel was allocating memory at the fork.
+        # See `ahead`.
         if result.seconds < 2:
             break
     assert result.seconds < 2
@@ -461,9 +473,12 @@ async def test_64_calls_take_as_long_as_one(pair: Pair) -> None:
 
 async def test_a_thousand_large_slices_are_told_in_order(pair: Pair) -> None:
     code = "for i in range(1000):\n    r = llm_query('sum up', text=str(i) * 10_000)\nr"
-    result = await pair.on.run(code)
-    assert result.status == "ok"
-    told = [one for call in pair.on.host.of("speculate") for one in call["calls"]]
+    for _ in range(3):
+        result = await pair.on.run(code)
+        assert result.status == "ok"
+        told = [one for call in pair.on.host.of("speculate") for one in call["calls"]]
+        if len(told) >= 999:
+            break
     assert [one["text"][:6] for one in told[:999]] == [(str(i) * 6)[:6] for i in range(1, 1000)]
     assert pair.on.host.used > 900
 
@@ -512,14 +527,25 @@ async def test_a_dry_run_ends_whatever_it_does(pair: Pair, life: str) -> None:
     assert descendants() <= before
 
 
-async def test_a_dry_run_that_outlives_the_answers_is_killed_in_time(pair: Pair) -> None:
-    before = descendants()
-    code = "for i in range(1):\n    a = llm_query('sleep 3')\n    while a.isdigit():\n        pass"
+async def test_a_dry_run_that_outlives_the_answers_is_killed_in_time(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, answered = descendants(), asyncio.Event()
+
+    async def answer(_: Any) -> str:
+        await answered.wait()
+        return "an answer"
+
+    monkeypatch.setattr(pair.on.host, "_answer", answer)
+    code = "for i in range(1):\n    a = llm_query('x')\n    while a.isdigit():\n        pass"
     task = asyncio.create_task(pair.on.run(code))
-    await asyncio.sleep(1)
-    assert descendants() > before
-    await asyncio.sleep(1.6)
-    assert descendants() <= before
+    async with asyncio.timeout(15):
+        while not descendants() > before:
+            await asyncio.sleep(0.02)
+        # Nothing but its own time ends it.
+        while not descendants() <= before:
+            await asyncio.sleep(0.02)
+    answered.set()
     assert (await task).status == "ok"
 
 
@@ -615,14 +641,17 @@ async def test_a_dry_run_can_do_no_harm(pair: Pair, harm: str) -> None:
     )
     before = descendants()
     pair.on.host.patience = PATIENCE
-    result = await pair.on.run(code)
-    assert result.status == "ok", result
-    assert result.output == (
-        "True True\n[]\n['log', 'old'] b'in'\nb'in' 1\nas it was  [] True\nTrue\n"
-    )
-    told = [one["prompt"] for call in pair.on.host.of("speculate") for one in call["calls"]]
+    for _ in range(3):
+        result = await pair.on.run(code)
+        assert result.status == "ok", result
+        assert result.output == (
+            "True True\n[]\n['log', 'old'] b'in'\nb'in' 1\nas it was  [] True\nTrue\n"
+        )
+        assert descendants() <= before
+        told = [one["prompt"] for call in pair.on.host.of("speculate") for one in call["calls"]]
+        if told:
+            break
     assert len(told) == 1
-    assert descendants() <= before
 
 
 async def test_an_interrupt_ends_the_dry_run_too(pair: Pair) -> None:
@@ -646,7 +675,10 @@ async def test_interrupts_at_any_time_leave_nothing(pair: Pair) -> None:
     fds = "import os\nlen(os.listdir('/proc/self/fd'))"
     count = (await pair.on.run(fds)).output
     await pair.on.run("for i in range(3):\n    llm_query(f'q{i}')")
-    assert (await pair.on.run(fds)).output == count
+    async with asyncio.timeout(15):
+        # The thread that follows a dry run closes its pipe a moment after the cell.
+        while int((await pair.on.run(fds)).output) > int(count):
+            await asyncio.sleep(0.02)
 
 
 @pytest.mark.parametrize("tier", ["auto", "none"])
@@ -677,6 +709,9 @@ async def test_the_context_of_a_large_kernel_is_no_hindrance(tmp_path: Any) -> N
         one.host.seconds = 0.3
         await one.run("whole = str(context)")
         code = "for i in range(64):\n    llm_query(f'q{i}', text=whole[i * 9000:(i + 1) * 9000])"
-        result = await one.run(code)
+        for _ in range(3):
+            result = await one.run(code)
+            if result.seconds < 3:
+                break
         assert result.seconds < 3
         assert one.host.foreseen == 63

@@ -22,15 +22,19 @@ Params = dict[str, Any]
 
 @dataclass
 class Sub(Host):
-    """A host whose sub-LM is a function of a call's parameters, and takes its time."""
+    """A host whose sub-LM is a function of a call's parameters.
+
+    It answers once `together` calls have been there at once.
+    """
 
     answer: Callable[[Params], Any] = field(default=lambda _: "")
-    seconds: float = 0.0
+    together: int = 0
 
     async def _reply(self, op: str, params: Params) -> Any:
         if op != "llm_query":
             return await super()._reply(op, params)
-        await asyncio.sleep(self.seconds)
+        while self.peak < self.together:
+            await asyncio.sleep(0.01)
         return self.answer(params)
 
 
@@ -80,7 +84,7 @@ async def shared(tmp_path_factory: pytest.TempPathFactory) -> Any:
 @pytest.fixture
 def rig(shared: Rig) -> Rig:
     shared.host.calls.clear()
-    shared.host.seconds = 0.0
+    shared.host.together = 0
     shared.host.peak = shared.host.cancelled = 0
     return shared
 
@@ -244,7 +248,7 @@ async def test_nothing_but_a_wrong_value_is_asked_for_again(rig: Rig, failure: E
 
 async def test_map_asks_the_same_of_every_item_at_once(rig: Rig) -> None:
     rig.host.answer = lambda params: [params["text"].upper()]
-    rig.host.seconds = 0.2
+    rig.host.together = 3
     code = "llm_map((t for t in 'abc'), 'Names?', list[str], max_tokens=5)"
     assert await rig.ok(code) == "[['A'], ['B'], ['C']]"
     assert {one["prompt"] for one in rig.asked} == {"Names?"}
@@ -384,11 +388,17 @@ async def test_extract_gives_a_value_or_a_list_of_them(rig: Rig) -> None:
 
 
 async def test_a_cell_stopped_amid_a_map_drops_its_calls(rig: Rig) -> None:
-    rig.host.seconds = 30
-    result = await rig.kernel.run("llm_map(['a'] * 5, 'Echo')", seconds=1)
-    assert result.status != "ok"
+    rig.host.together = 6
+    stopped = asyncio.create_task(rig.kernel.run("llm_map(['a'] * 5, 'Echo')", seconds=20))
+    while rig.host.running < 5:
+        await asyncio.sleep(0.01)
+    assert rig.kernel._line.process is not None
+    rig.kernel._line.process.child.interrupt()
+    assert (await stopped).status != "ok"
     assert await rig.ok("1") == "1"
-    assert rig.host.cancelled == 5
+    async with asyncio.timeout(20):
+        while rig.host.cancelled < 5:
+            await asyncio.sleep(0.01)
 
 
 @pytest.mark.parametrize("name", ["llm_map", "llm_filter", "llm_classify", "llm_extract"])

