@@ -86,11 +86,11 @@ class LoopThread:
             work.close()
             raise OutcoreError("this RLM is closed; make a new one")
         if self._loop is None:
-            self._loop = asyncio.new_event_loop()
-            self._thread = threading.Thread(
-                target=_serve, args=(self._loop,), name="outcore", daemon=True
-            )
-            self._thread.start()
+            loop = asyncio.new_event_loop()
+            thread = threading.Thread(target=_serve, args=(loop,), name="outcore", daemon=True)
+            thread.start()
+            # Not before it runs: a signal may break this off anywhere, and `close` waits for it.
+            self._loop, self._thread = loop, thread
         return self._loop
 
 

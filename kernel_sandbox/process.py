@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from outcore.kernel_sandbox.limits import Limits
     from outcore.kernel_sandbox.tiers import Confinement
 
-_LAST_WORDS_SECONDS = 2.0
+_LAST_WORDS_SECONDS = 10.0
 _LOG = logging.getLogger(__name__)
 # Jupyter logs at error level what it also raises.
 _QUIET = logging.getLogger("outcore.jupyter")

@@ -15,6 +15,7 @@ from outcore.errors import SandboxError
 from outcore.reaper import owner, reaper, remove, sweep
 
 _PREFIX = "k-"
+_TRIES = 100
 # A unix socket's path is at most 107 bytes.
 _LONGEST = 107 - len("/9999/bridge.sock")
 
@@ -43,14 +44,12 @@ class Session:
                 f"the session folder {folder} is too long for a unix socket; set XDG_RUNTIME_DIR "
                 "to a shorter path"
             )
+        # Told first: whenever this process is killed from here on, the folder goes.
+        reaper().adopt_path(folder)
         try:
-            _make_private(base)
-            sweep(base, _PREFIX)
-            # Told first: whenever this process is killed from here on, the folder goes.
-            reaper().adopt_path(folder)
-            # With its parents: a host that ends now takes an empty base with it.
-            folder.mkdir(mode=0o700, parents=True)
+            _make(folder)
         except OSError as error:
+            reaper().release_path(folder)
             raise SandboxError(
                 f"can't make the session folder {folder}: {error.strerror}; set XDG_RUNTIME_DIR "
                 "to a folder you can write to"
@@ -69,6 +68,26 @@ class Session:
         with contextlib.suppress(OSError):
             self.folder.parent.rmdir()  # succeeds for the last one out
         reaper().release_path(self.folder)
+
+
+def _make(folder: Path) -> None:
+    """Make a session's folder, and the one it lies in.
+
+    Raises:
+        OSError: it can't be done.
+    """
+    for tries in reversed(range(_TRIES)):
+        try:
+            _make_private(folder.parent)
+            sweep(folder.parent, _PREFIX)
+            folder.mkdir(mode=0o700)
+        except (FileNotFoundError, FileExistsError):
+            # A host that ends takes an empty base with it, at any moment of this: it may be there
+            # for `mkdir`, and no folder for the look after that.
+            if not tries:
+                raise
+        else:
+            return
 
 
 def _make_private(folder: Path) -> None:

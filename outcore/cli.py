@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from outcore import ask, doctor, memo
 from outcore.errors import ConfigError, OutcoreError
-from outcore.signals import STOPPED_BY, Signals, Stopped
+from outcore.signals import STOPPED_BY, Signals
 from outcore.terminal import shown
 from outcore.version import __version__
 
@@ -34,13 +34,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         signals.watch()
         code = _run(args)
         signals.over = True
-    except Stopped as stopped:
+    except BaseException:
+        # `Stopped`, or what Python makes of it in some places, as where a class sets its names.
+        if not signals.number:
+            raise
         with contextlib.suppress(OSError):
             print("\nstopped", file=sys.stderr, flush=True)
             sys.stdout.flush()
         # A thread that downloads, hashes or indexes can't be interrupted, and Python would wait
         # for it. The reaper takes what is left.
-        os._exit(STOPPED_BY + stopped.number)
+        os._exit(STOPPED_BY + signals.number)
     if arguments is not None:
         # The process is another's and goes on.
         signals.release()

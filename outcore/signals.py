@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import atexit
 import os
+import select
 import signal
+import sys
 import threading
 import time
 from typing import TYPE_CHECKING
@@ -17,6 +19,8 @@ STOPPED_BY = 128
 # Clearing away takes a fraction of this. Past it the process ends as if it were killed, and the
 # reaper does the rest.
 _ENDING_SECONDS = 10.0
+_AGAIN_SECONDS = 0.01
+_LOST = b"\0"
 
 
 class Stopped(BaseException):
@@ -33,24 +37,28 @@ class Stopped(BaseException):
 class Signals:
     """Takes the signals that ask this process to end, from `watch` on.
 
-    The first raises `Stopped` in the main thread; those after it are let by, so that nothing
-    interrupts what clears away. Once `over` is set, a signal ends the process where it stands,
-    and once Python itself is ending, with nothing left to wait for, it is ignored.
+    The first raises `Stopped` in the main thread, and again where Python lets that go no further,
+    as in a finalizer; those after it are let by, so that nothing interrupts what clears away. Once
+    `over` is set, a signal ends the process where it stands, and once Python itself is ending, with
+    nothing left to wait for, it is ignored.
 
     Attributes:
         over: whether the command has done everything, its output included.
+        number: the signal that was heeded; 0 for none.
     """
 
     def __init__(self) -> None:
         self.over = False
+        self.number = 0
         self._pid = os.getpid()
-        self._stopped = False
         self._before: dict[int, object] = {}
+        self._unraisable = sys.unraisablehook
         self._read, self._write = os.pipe()
 
     def watch(self) -> None:
         """Begin. Call it on the main thread."""
         threading.Thread(target=self._see_to_the_end, name="signals", daemon=True).start()
+        sys.unraisablehook = self._lost
         for number in SIGNALS:
             # nohup ignores SIGHUP for us, and a shell SIGINT for what it runs in the background.
             if signal.getsignal(number) is not signal.SIG_IGN:
@@ -64,6 +72,7 @@ class Signals:
         for number, handler in self._before.items():
             signal.signal(number, handler)  # type: ignore[arg-type]
         self._before.clear()
+        sys.unraisablehook = self._unraisable
         atexit.unregister(self._ignore)
         os.close(self._write)
 
@@ -73,9 +82,9 @@ class Signals:
 
     def _take(self, number: int, frame: FrameType | None) -> None:
         del frame
-        if self._stopped:
+        if self.number:
             return
-        self._stopped = True
+        self.number = number
         if os.getpid() == self._pid:
             if self.over:
                 os._exit(STOPPED_BY + number)
@@ -83,9 +92,22 @@ class Signals:
             os.write(self._write, bytes([number]))
         raise Stopped(number)
 
+    def _lost(self, lost: sys.UnraisableHookArgs) -> None:
+        """Have a `Stopped` raised once more that nothing could hear of."""
+        if isinstance(lost.exc_value, Stopped) and os.getpid() == self._pid:
+            self.number = 0
+            os.write(self._write, _LOST)
+        else:
+            self._unraisable(lost)
+
     def _see_to_the_end(self) -> None:
         told = os.read(self._read, 1)
         if told:
-            time.sleep(_ENDING_SECONDS)
+            until = time.monotonic() + _ENDING_SECONDS
+            while select.select([self._read], [], [], max(0.0, until - time.monotonic()))[0]:
+                if os.read(self._read, 1) == _LOST:
+                    # When Python is out of where it was lost.
+                    time.sleep(_AGAIN_SECONDS)
+                    os.kill(self._pid, told[0])
             os._exit(STOPPED_BY + told[0])
         os.close(self._read)

@@ -82,9 +82,9 @@ class Command:
         pid, at = self.process.pid, self.home
         assert at is not None
         found = [f"process {one}" for one in self._processes()]
-        found += [str(path) for path in sessions_folder().glob(f"k-{pid}-*")]
-        found += [str(path) for path in (at / "staged").glob(f"{pid}-*")]
-        found += [str(path) for path in (at / "logs").glob(f"{pid}-*")]
+        found += map(str, paths(sessions_folder(), f"k-{pid}-*"))
+        found += map(str, paths(at / "staged", f"{pid}-*"))
+        found += map(str, paths(at / "logs", f"{pid}-*"))
         found += [str(path) for path in self.temporary.iterdir()]
         return found
 
@@ -122,6 +122,14 @@ class Command:
             if marked or boxed or one in self.below:
                 found.append(one)
         return found
+
+
+def paths(folder: Path, pattern: str) -> list[Path]:
+    """What there is of a pattern in a folder."""
+    try:
+        return list(folder.glob(pattern))
+    except FileNotFoundError:  # that of the sessions goes with the last of them, of any test
+        return []
 
 
 def _heed() -> None:

@@ -36,6 +36,7 @@ class Host:
     running: int = 0
     peak: int = 0
     cancelled: int = 0
+    told: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def __call__(self, op: str, params: dict[str, Any]) -> Any:
         self.calls.append((op, params))
@@ -62,6 +63,12 @@ class Host:
         verb, _, rest = params["prompt"].partition(" ")
         if verb == "sleep":
             await asyncio.sleep(float(rest))
+        elif verb == "meet":
+            # Answered once so many calls are there at the same time, however long that takes.
+            while self.peak < int(rest):
+                await asyncio.sleep(0.005)
+        elif verb == "wait":
+            await self.told.wait()
         elif verb == "long":
             raise PromptTooLong("the prompt has 9 tokens; 5 fit", tokens=9, room=5)
         elif verb == "broke":

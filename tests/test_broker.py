@@ -62,13 +62,13 @@ def call(number: int, prompt: str = "hi", op: str = "llm_query") -> bytes:
 
 
 async def read(reader: asyncio.StreamReader) -> Any:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         (length,) = struct.unpack(">I", await reader.readexactly(4))
         return json.loads(await reader.readexactly(length))
 
 
 async def is_closed(reader: asyncio.StreamReader) -> bool:
-    async with asyncio.timeout(7):
+    async with asyncio.timeout(60):
         try:
             return await reader.read(1) == b""
         except ConnectionError:
@@ -217,7 +217,7 @@ async def test_half_a_frame_holds_up_no_one(tmp_path: Path) -> None:
     async with serving(tmp_path) as broker, joined(tmp_path) as (_, writer):
         writer.write(struct.pack(">I", 1000) + b'{"id"')
         await still_serves(tmp_path)
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(30):
             await broker.close()
 
 
@@ -272,7 +272,7 @@ async def test_a_flood_of_calls_is_slowed(tmp_path: Path) -> None:
         writer.write(b"".join(call(number) for number in range(120)))
         for _ in range(120):
             await read(reader)
-        assert 1.5 < loop.time() - started < 4
+        assert 1.5 < loop.time() - started < 60
 
 
 async def test_calls_end_with_their_connection(tmp_path: Path) -> None:
@@ -281,7 +281,7 @@ async def test_calls_end_with_their_connection(tmp_path: Path) -> None:
         async with joined(tmp_path) as (reader, writer):
             writer.write(b"".join(call(number, "sleep 60") for number in range(5)) + call(9))
             assert (await read(reader))["id"] == 9
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(30):
             while host.running:
                 await asyncio.sleep(0.01)
         assert host.cancelled == 5
@@ -291,7 +291,7 @@ async def test_one_call_can_be_cancelled(tmp_path: Path) -> None:
     host = Host()
     async with serving(tmp_path, host), joined(tmp_path) as (reader, writer):
         writer.write(call(1, "sleep 60"))
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(30):
             while not host.running:
                 await asyncio.sleep(0.01)
         writer.write(frame({"id": 1, "op": "cancel"}))
@@ -305,7 +305,7 @@ async def test_closing_ends_all(tmp_path: Path) -> None:
     async with serving(tmp_path, host) as broker, joined(tmp_path) as (reader, writer):
         writer.write(call(1, "sleep 60") + call(2))
         await read(reader)
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(30):
             await broker.close()
             assert await is_closed(reader)
         assert host.cancelled == 1

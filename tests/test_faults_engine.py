@@ -8,9 +8,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import logging
 import re
 import signal
+import socket
 import subprocess
 import time
 from dataclasses import dataclass, field
@@ -109,7 +109,7 @@ class Nursery:
 
 
 async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not condition():
             await asyncio.sleep(0.005)
 
@@ -126,7 +126,7 @@ async def test_calls_under_way_in_an_engine_that_dies_are_answered_by_the_next(
     assert [one.text for one in done] == [f"re: {n}" for n in range(20)]
     assert nursery.supervised.starts == 1
     assert nursery.all[0].closed
-    (warning,) = [one.getMessage() for one in caplog.records if one.levelno >= logging.WARNING]
+    (warning,) = [one.getMessage() for one in caplog.records if one.name == supervisor.__name__]
     assert "has died" in warning
     assert "engine.log" in warning
     assert nursery.supervised.cache_stats() == CacheStats(20, 10, 100)
@@ -335,7 +335,9 @@ async def test_a_hung_engine_is_killed_and_its_calls_are_answered_by_the_next(
     nursery.supervised = Supervised(engine, nursery.start)
     calls = (Request(TokenPrompt(pack([one])), 5) for one in range(3))
     done = await asyncio.wait_for(
-        asyncio.gather(*(nursery.supervised.generate(one) for one in calls)), 60
+        # The first to come has vLLM imported.
+        asyncio.gather(*(nursery.supervised.generate(one) for one in calls)),
+        200,
     )
     assert [one.text for one in done] == ["answer"] * 3
     assert nursery.supervised.starts == 1
@@ -562,21 +564,24 @@ async def test_odd_times_to_retry_at(after: str, monkeypatch: pytest.MonkeyPatch
 
 
 async def test_a_server_that_comes_back_is_found_again() -> None:
-    first = web.AppRunner(app())
-    await first.setup()
-    site = web.TCPSite(first, "127.0.0.1", 0)
-    await site.start()
-    port = first.addresses[0][1]
-    engine = await HttpEngine.connect(f"http://127.0.0.1:{port}")
-    batcher = Batcher(engine)
-    assert (await batcher.submit(request("before"))).text == "hello"
-    await first.cleanup()
-    calls = [asyncio.create_task(batcher.submit(request(f"{n}"))) for n in range(5)]
-    await until(lambda: batcher.traffic.retried >= 10)
-    second = web.AppRunner(app())
-    await second.setup()
-    await web.TCPSite(second, "127.0.0.1", port, reuse_address=True).start()
-    done = await asyncio.wait_for(asyncio.gather(*calls), 30)
+    # Without listening itself, it keeps the port from all others while no server has it.
+    with socket.socket() as kept:
+        kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        kept.bind(("127.0.0.1", 0))
+        port = kept.getsockname()[1]
+        first = web.AppRunner(app())
+        await first.setup()
+        await web.TCPSite(first, "127.0.0.1", port, reuse_port=True).start()
+        engine = await HttpEngine.connect(f"http://127.0.0.1:{port}")
+        batcher = Batcher(engine)
+        assert (await batcher.submit(request("before"))).text == "hello"
+        await first.cleanup()
+        calls = [asyncio.create_task(batcher.submit(request(f"{n}"))) for n in range(5)]
+        await until(lambda: batcher.traffic.retried >= 10)
+        second = web.AppRunner(app())
+        await second.setup()
+        await web.TCPSite(second, "127.0.0.1", port, reuse_port=True).start()
+        done = await asyncio.wait_for(asyncio.gather(*calls), 60)
     assert [one.text for one in done] == ["hello"] * 5
     await engine.close()
     await second.cleanup()

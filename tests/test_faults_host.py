@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from fault_host import Script
-from leftovers import Command
+from leftovers import Command, paths
 
 from outcore.engine.memo_entry import decode
 from outcore.engine.trajectory import read
@@ -31,7 +31,7 @@ pytestmark = pytest.mark.timeout(600)
 SEED = 20_260_731
 MOMENTS = 20
 # The reaper and bubblewrap do it at once; the rest is for a busy machine.
-GONE_SECONDS = 5.0
+GONE_SECONDS = 30.0
 # Ending takes a fraction of a second; the process sees to it that it is never more than ten.
 ENDED_SECONDS = 10.0
 QUESTION = "What is the digest of all of it?"
@@ -187,14 +187,13 @@ def test_a_kill_while_the_reaper_is_dead_too_is_cleared_away_by_the_next_start(
     command = rig.start()
     command.wait_for("turn 2", 60)
     pid = command.process.pid
-    children = [one for one in _below(command) if "reaper.py" in " ".join(one.cmdline())]
+    children = [one for one in _below(command) if "reaper.py" in _command_line(one)]
     assert len(children) == 1
     children[0].kill()
+    # While it lives: once it is dead, any test that starts a kernel clears the sessions.
+    assert paths(rig.home / "staged", f"{pid}-*")
+    assert paths(sessions_folder(), f"k-{pid}-*")
     command.kill()
-    staged = list((rig.home / "staged").glob(f"{pid}-*"))
-    sessions = list(sessions_folder().glob(f"k-{pid}-*"))
-    assert staged
-    assert sessions
     Script(log=rig.script.log, cells=CELLS).write(rig.folder / "script.json")
     assert rig.answer()["complete"]
     command.nothing_left_within(GONE_SECONDS)
@@ -243,6 +242,15 @@ def _below(command: Command) -> list[Any]:
     import psutil
 
     return list(psutil.Process(command.process.pid).children(recursive=True))
+
+
+def _command_line(process: Any) -> str:
+    import psutil
+
+    try:
+        return " ".join(process.cmdline())
+    except psutil.NoSuchProcess:  # a dry run, say, that has ended
+        return ""
 
 
 # What the run is at, what it says then, and what the script has to be like for it to last.
@@ -319,8 +327,13 @@ def test_signals_at_any_moment_and_again_while_it_ends(
     command.process.communicate(timeout=ENDED_SECONDS + 5)
     assert time.monotonic() - began < ENDED_SECONDS
     # Before Python has come to the command, a signal ends it as it ends any program; after the
-    # answer, there was nothing left to stop.
-    assert command.process.returncode in (0, 128 + first, -first)
+    # answer, there was nothing left to stop. Of signals that come before it looks, a process can't
+    # tell which was the first.
+    assert command.process.returncode in (
+        0,
+        *(128 + one for one in numbers),
+        *(-n for n in numbers),
+    )
     command.nothing_left_within(GONE_SECONDS)
     for end in rig.ends():
         assert end is not None
@@ -329,7 +342,7 @@ def test_signals_at_any_moment_and_again_while_it_ends(
 def wait_for_any(folder: Path, pattern: str) -> None:
     """Wait until there is such a file."""
     deadline = time.monotonic() + 60
-    while not list(folder.glob(pattern)):
+    while not paths(folder, pattern):
         assert time.monotonic() < deadline, f"no {pattern} in {folder}"
         time.sleep(0.02)
 

@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from outcore.kernel_sandbox import CellResult
 
 EXIT = "import os; os._exit(1)"
+# Seconds of a cell that is to be stopped where it stands: a machine that is busy elsewhere may not
+# have come there in the first of them.
+PATIENCE = (1.0, 5.0, 30.0)
 
 SETTING = """
 import re, collections
@@ -84,7 +87,8 @@ DEATHS = {
 
 @asynccontextmanager
 async def rig(tmp_path: Path, **limits: Any) -> AsyncIterator[Kernel]:
-    async with running(tmp_path, Host(), limits=Limits(grace_seconds=0.5, **limits)) as kernel:
+    chosen = Limits(**{"grace_seconds": 0.5, **limits})
+    async with running(tmp_path, Host(), limits=chosen) as kernel:
         yield kernel
 
 
@@ -97,29 +101,41 @@ async def fine(kernel: Kernel, code: str) -> CellResult:
 @pytest.mark.parametrize("death", DEATHS)
 async def test_variables_survive_the_death_of_their_kernel(tmp_path: Path, death: str) -> None:
     code, told = DEATHS[death]
-    async with rig(tmp_path) as kernel:
-        await fine(kernel, SETTING)
-        died = await kernel.run(f"mine = 1\n{code}", seconds=1)
-        assert died.status == "killed"
-        assert told in str(died.error)
-        names = "re, collections, dataclass, day, Pair, doubled, count, rows, tally_of, pair, when"
-        assert f"Restored as they were before this cell: {names}, hits, nested." in str(died.error)
-        assert str(died.error).endswith("Gone: what this cell has set or changed")
-        assert (await fine(kernel, CHECKING)).output.startswith("all there")
-        missing = await kernel.run("mine", seconds=10)
-        assert "NameError" in str(missing.error)
+    hangs = "interrupted" in told
+    for number, seconds in enumerate(PATIENCE if hangs else (60.0,)):
+        (tmp_path / f"{number}").mkdir()
+        async with rig(tmp_path / f"{number}") as kernel:
+            await fine(kernel, SETTING)
+            died = await kernel.run(f"mine = 1\nprint(mine, flush=True)\n{code}", seconds=seconds)
+            if hangs and not died.output.startswith("1\n"):
+                continue
+            assert died.status == "killed"
+            assert told in str(died.error)
+            names = "re, collections, dataclass, day, Pair, doubled, count, rows, tally_of, pair"
+            restored = f"Restored as they were before this cell: {names}, when, hits, nested."
+            assert restored in str(died.error)
+            assert str(died.error).endswith("Gone: what this cell has set or changed")
+            assert (await fine(kernel, CHECKING)).output.startswith("all there")
+            missing = await kernel.run("mine", seconds=30)
+            assert "NameError" in str(missing.error)
+            return
+    raise AssertionError(died)
 
 
 async def test_a_kernel_killed_from_the_host_is_told_apart_and_replaced(tmp_path: Path) -> None:
-    async with rig(tmp_path) as kernel:
+    host = Host()
+    async with running(tmp_path, host) as kernel:
         await fine(kernel, "kept = [1, 2, 3]")
-        task = asyncio.create_task(kernel.run("while True: pass", seconds=60))
-        await asyncio.sleep(0.3)
+        begun = "llm_query('begun')\nwhile True: pass"
+        task = asyncio.create_task(kernel.run(begun, seconds=100))
+        async with asyncio.timeout(60):
+            while not host.of("llm_query"):
+                await asyncio.sleep(0.01)
         assert kernel.pid is not None
         os.kill(kernel.pid, signal.SIGKILL)
         began = time.monotonic()
         died = await task
-        assert time.monotonic() - began < 10
+        assert time.monotonic() - began < 50
         assert died.status == "killed"
         assert "Restored as they were before this cell: kept." in str(died.error)
         assert (await fine(kernel, "kept")).output == "[1, 2, 3]\n"
@@ -129,20 +145,24 @@ async def test_what_is_restored_is_what_stood_before_the_fatal_cell(tmp_path: Pa
     async with rig(tmp_path) as kernel:
         await fine(kernel, "x, y, gone = [1], 1, 1")
         await fine(kernel, "x.append(2)\ndel gone\ny = 'new'")
-        await kernel.run("x.append(3)\ny = 0\nimport os; os._exit(1)", seconds=10)
+        await kernel.run("x.append(3)\ny = 0\nimport os; os._exit(1)", seconds=30)
         assert (
             await fine(kernel, "print(x, y, 'gone' in globals())")
         ).output == "[1, 2] new False\n"
         # And again: what was restored is kept like what was set.
-        await kernel.run("import os; os._exit(1)", seconds=10)
+        await kernel.run("import os; os._exit(1)", seconds=30)
         assert (await fine(kernel, "print(x, y)")).output == "[1, 2] new\n"
 
 
 async def test_what_a_failed_or_interrupted_cell_has_set_is_kept_too(tmp_path: Path) -> None:
-    async with rig(tmp_path) as kernel:
-        await kernel.run("a = 1\nraise ValueError", seconds=10)
-        await kernel.run("b = 2\nwhile True: pass", seconds=0.5)
-        await kernel.run("import os; os._exit(1)", seconds=10)
+    async with rig(tmp_path, grace_seconds=20.0) as kernel:
+        await kernel.run("a = 1\nraise ValueError", seconds=30)
+        for seconds in PATIENCE:
+            cut = await kernel.run("b = 2\nprint('set')\nwhile True: pass", seconds=seconds)
+            if "set\n" in cut.output:
+                break
+        assert cut.status == "interrupted"
+        await kernel.run("import os; os._exit(1)", seconds=30)
         assert (await fine(kernel, "print(a, b)")).output == "1 2\n"
 
 
@@ -155,7 +175,7 @@ async def test_what_can_not_be_kept_is_named_with_the_reason(tmp_path: Path) -> 
             "lines = (n for n in range(3))\nlock = threading.Lock()\nf = lambda: 1\n"
             "class Odd:\n    def __reduce__(self): raise KeyError('no')\nodd = Odd()",
         )
-        died = await kernel.run("import os; os._exit(1)", seconds=10)
+        died = await kernel.run("import os; os._exit(1)", seconds=30)
         error = str(died.error)
         assert "Restored as they were before this cell: threading, Odd, small." in error
         for name in ("large", "rows"):
@@ -168,7 +188,7 @@ async def test_what_can_not_be_kept_is_named_with_the_reason(tmp_path: Path) -> 
 async def test_tools_are_those_of_the_fresh_kernel(tmp_path: Path) -> None:
     async with rig(tmp_path) as kernel:
         await fine(kernel, "context = 'mine'\nsearch = 5\ntally = 'a variable'")
-        await kernel.run("import os; os._exit(1)", seconds=10)
+        await kernel.run("import os; os._exit(1)", seconds=30)
         told = (await fine(kernel, "print(context[:11], search('x')[0].document, tally)")).output
         assert told == "The captain moby a variable\n"
 
@@ -186,8 +206,8 @@ async def test_what_kills_whoever_restores_it_is_given_up(tmp_path: Path, bomb: 
     async with rig(tmp_path) as kernel:
         await fine(kernel, f"{bomb}\nplain = 1\nb = B()")
         began = time.monotonic()
-        died = await kernel.run("import os; os._exit(1)", seconds=10)
-        assert time.monotonic() - began < 20
+        died = await kernel.run("import os; os._exit(1)", seconds=30)
+        assert time.monotonic() - began < 100
         assert died.status == "killed"
         assert (await fine(kernel, "print(len(context), 'b' in globals())")).output == "42 False\n"
 
@@ -203,8 +223,10 @@ for fd in range(64):
 os._exit(1)
 """
 HANGING = "import signal\nsignal.pthread_sigmask(signal.SIG_BLOCK, range(1, 65))\nsignal.pause()"
+# No alarm of the restoring ends it either, however long the filling takes.
 FILLING = """
-import os, time
+import os, signal, time
+signal.pthread_sigmask(signal.SIG_BLOCK, range(1, 65))
 for _ in range(8):
     if not os.fork():
         full = bytearray(b"x") * (200 << 20)
@@ -218,7 +240,7 @@ time.sleep(600)
     [
         (SPEAKING, 30.0, "SandboxUnavailable: the sandbox can't be made: bwrap: "),
         (HANGING, 8.0, "SandboxError: the kernel did not start within 8 s"),
-        (FILLING, 30.0, "SandboxError: the kernel died at its start (killed for the memory"),
+        (FILLING, 100.0, "SandboxError: the kernel died at its start (killed for the memory"),
     ],
     ids=["speaks for bubblewrap", "hangs", "fills memory"],
 )
@@ -250,7 +272,7 @@ async def test_keeping_takes_no_calls_from_the_run_and_hides_from_its_handler(
     async with running(tmp_path, host) as kernel:
         await fine(kernel, "x = 1")
         await fine(kernel, "x")
-        await kernel.run("import os; os._exit(1)", seconds=10)
+        await kernel.run("import os; os._exit(1)", seconds=30)
         await fine(kernel, "x")
     assert host.calls == []
 
@@ -283,7 +305,7 @@ os._exit(1)
 """
     async with rig(tmp_path) as kernel:
         assert (await fine(kernel, attack)).output.split() == ["refused"] * 9
-        error = str((await kernel.run(fatal, seconds=20)).error)
+        error = str((await kernel.run(fatal, seconds=30)).error)
         assert "good, params. Gone: bad (could not be restored)" in error
         assert (await fine(kernel, "good")).output == "5\n"
 
@@ -294,9 +316,9 @@ async def test_nothing_is_kept_across_kernels(tmp_path: Path) -> None:
     async with rig(tmp_path / "1") as one, rig(tmp_path / "2") as two:
         await fine(one, "secret = 1")
         await fine(two, "open = 2")
-        died = await two.run("import os; os._exit(1)", seconds=10)
+        died = await two.run("import os; os._exit(1)", seconds=30)
         assert "secret" not in str(died.error)
-        assert "NameError" in str((await two.run("secret", seconds=10)).error)
+        assert "NameError" in str((await two.run("secret", seconds=30)).error)
 
 
 async def test_a_cell_that_does_nothing_costs_nothing_more_with_variables(tmp_path: Path) -> None:
@@ -383,17 +405,21 @@ async def test_a_root_whose_kernels_die_may_still_answer(tmp_path: Path) -> None
 
 
 async def test_a_hung_cell_costs_its_time_and_its_grace_alone(tmp_path: Path) -> None:
-    asked = await ask(
-        tmp_path,
-        cell("kept = 'I8'\nprint(kept)"),
-        cell("sum(range(10**12))"),
-        cell("done(kept)"),
-        budget=Budget(cell_seconds=1.0),
-    )
-    assert asked.completion.answer == "I8"
-    cells = [event for event in asked.events if event["event"] == "cell"]
+    for seconds in PATIENCE:
+        (tmp_path / f"{seconds:g}").mkdir()
+        asked = await ask(
+            tmp_path / f"{seconds:g}",
+            cell("kept = 'I8'\nprint(kept)"),
+            cell("sum(range(10**12))"),
+            cell("done(kept)"),
+            budget=Budget(cell_seconds=seconds),
+        )
+        cells = [event for event in asked.events if event["event"] == "cell"]
+        if [one["status"] for one in cells] == ["ok", "killed", "ok"]:
+            break
     assert [one["status"] for one in cells] == ["ok", "killed", "ok"]
-    assert "limit of 1 s, and did not end when interrupted" in cells[1]["error"]
+    assert asked.completion.answer == "I8"
+    assert f"limit of {seconds:g} s, and did not end when interrupted" in cells[1]["error"]
 
 
 async def test_a_cell_may_come_again_once_its_kernel_is_gone(tmp_path: Path) -> None:
@@ -452,16 +478,16 @@ async def test_a_definition_that_was_replaced_is_not_restored(tmp_path: Path, ag
     async with rig(tmp_path) as kernel:
         await fine(kernel, "def f(): return 'old'\nx = 1")
         await fine(kernel, again)
-        died = await kernel.run("import os; os._exit(1)", seconds=10)
+        died = await kernel.run("import os; os._exit(1)", seconds=30)
         assert "f (no plain data)" in str(died.error)
-        assert "NameError" in str((await kernel.run("f()", seconds=10)).error)
+        assert "NameError" in str((await kernel.run("f()", seconds=30)).error)
 
 
 async def test_of_too_many_variables_none_is_restored_as_it_was_earlier(tmp_path: Path) -> None:
     async with rig(tmp_path) as kernel:
         await fine(kernel, "x = 1")
         await fine(kernel, "x = 2\nfor n in range(1_200): globals()[f'v{n}'] = n")
-        await kernel.run("import os; os._exit(1)", seconds=10)
+        await kernel.run("import os; os._exit(1)", seconds=30)
         assert (await fine(kernel, "print(x)")).output == "2\n"
 
 
@@ -473,9 +499,9 @@ async def test_fields_that_were_set_are_told_to_be_gone(tmp_path: Path) -> None:
     spec = KernelSpec(stage(tmp_path / "context", "a: 1 || b: 2\n"), hints={"layout": layout})
     async with await Kernel.start(spec, Host()) as kernel:
         await fine(kernel, "x = len(records)")
-        assert "records" not in str((await kernel.run(EXIT, seconds=10)).error)
+        assert "records" not in str((await kernel.run(EXIT, seconds=30)).error)
         await fine(kernel, "for one in records: one.mark = 'set'")
-        told = str((await kernel.run(EXIT, seconds=10)).error)
+        told = str((await kernel.run(EXIT, seconds=30)).error)
         assert "records (the fields that cells have set)" in told
 
 

@@ -462,7 +462,6 @@ async def test_a_memo_that_a_stuck_process_writes_to_is_read_on(
 async def test_a_disk_that_hangs_keeps_no_question(
     path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(memo_module, "_PATIENCE_SECONDS", 0.3)
     monkeypatch.setattr(memo_module, "_END_SECONDS", 0.1)
     hangs, goes_on = threading.Event(), threading.Event()
 
@@ -473,14 +472,18 @@ async def test_a_disk_that_hangs_keeps_no_question(
 
     monkeypatch.setattr(MemoFile, "read", hang)
     memo = Memo(path)
+    first = asyncio.create_task(memo.get(key(1)))
     try:
+        assert await asyncio.to_thread(hangs.wait, 20)
+        # From here on: opening the file may take longer.
+        monkeypatch.setattr(memo_module, "_PATIENCE_SECONDS", 0.3)
         assert await asyncio.wait_for(memo.get(key(1)), 20) is None
-        assert hangs.is_set()
         memo.put(key(1), said("one"))
         assert await asyncio.wait_for(memo.get(key(1)), 20) is None
         await asyncio.wait_for(asyncio.to_thread(memo.close), 20)
     finally:
         goes_on.set()
+    assert await asyncio.wait_for(first, 20) is None
     late, unclosed = warnings(caplog)
     assert "has not answered" in late
     assert "does not close" in unclosed

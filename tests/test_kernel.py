@@ -4,7 +4,9 @@ import asyncio
 import errno
 import os
 import re
+import threading
 import time
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import psutil
@@ -16,6 +18,7 @@ from outcore.errors import ConfigError, SandboxError
 from outcore.kernel_sandbox import Kernel, KernelSpec, Limits
 from outcore.kernel_sandbox.channel import Execution
 from outcore.kernel_sandbox.child import Child
+from outcore.kernel_sandbox.inside import stream
 from outcore.kernel_sandbox.output import Output
 
 if TYPE_CHECKING:
@@ -29,7 +32,7 @@ class Rig:
         self.kernel = kernel
         self.host = host
 
-    async def ok(self, code: str, seconds: float = 20) -> str:
+    async def ok(self, code: str, seconds: float = 60) -> str:
         """Output of a cell that has to work."""
         result = await self.kernel.run(code, seconds=seconds)
         assert result.status == "ok", result
@@ -39,10 +42,15 @@ class Rig:
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def shared(tmp_path_factory: pytest.TempPathFactory) -> Any:
     host = Host()
-    async with running(tmp_path_factory.mktemp("kernel"), host) as kernel:
+    # None of its cells is to be killed, on a machine that is busy elsewhere either.
+    limits = Limits(grace_seconds=20.0)
+    async with running(tmp_path_factory.mktemp("kernel"), host, limits=limits) as kernel:
         yield Rig(kernel, host)
 
 
+# Seconds of a cell that is to be stopped where it stands: a machine that is busy elsewhere may not
+# have come there in the first of them.
+PATIENCE = (0.5, 5.0, 30.0)
 # The tests share a kernel, and an answer stays until another is set.
 NO_ANSWER = "answer = {'content': '', 'ready': False}"
 
@@ -82,12 +90,10 @@ async def test_the_context_is_the_text_as_it_is(rig: Rig) -> None:
 async def test_top_level_await_and_gather(rig: Rig) -> None:
     code = (
         "import asyncio\n"
-        "answers = await asyncio.gather(*[allm_query(f'sleep 0.2', str(i)) for i in range(100)])\n"
+        "answers = await asyncio.gather(*[allm_query('meet 100', str(i)) for i in range(100)])\n"
         "len(answers)"
     )
-    started = time.monotonic()
     assert await rig.ok(code) == "100\n"
-    assert time.monotonic() - started < 10
     assert rig.host.peak == 100
 
 
@@ -95,10 +101,10 @@ async def test_200_threads_call_at_once(rig: Rig) -> None:
     code = (
         "from concurrent.futures import ThreadPoolExecutor\n"
         "with ThreadPoolExecutor(200) as pool:\n"
-        "    answers = list(pool.map(lambda i: llm_query('sleep 2.5', i), range(200)))\n"
+        "    answers = list(pool.map(lambda i: llm_query('meet 200', i), range(200)))\n"
         "print(len(answers), set(answers))"
     )
-    assert await rig.ok(code) == "200 {'re: sleep 2.5'}\n"
+    assert await rig.ok(code) == "200 {'re: meet 200'}\n"
     assert rig.host.peak == 200
     assert sorted(int(one["text"]) for one in rig.host.of("llm_query")) == list(range(200))
 
@@ -110,12 +116,12 @@ async def test_a_batch_answers_in_order_and_shares_its_text(rig: Rig) -> None:
     assert [one["text"] for one in rig.host.of("llm_query")][2:] == ["x", "y"]
     assert await rig.ok("llm_query_batched('one')") == "['re: one']\n"
     assert await rig.ok("llm_query_batched([])") == "[]\n"
-    result = await rig.kernel.run("llm_query_batched(['a'], text=['x', 'y'])", seconds=5)
+    result = await rig.kernel.run("llm_query_batched(['a'], text=['x', 'y'])", seconds=30)
     assert result.error == "ValueError: 1 prompts and 2 texts; give one of them once, or as many"
 
 
 async def test_one_failed_call_of_a_batch_costs_no_other(rig: Rig) -> None:
-    result = await rig.kernel.run("llm_query_batched(['a', 'long', 'sleep 0.2', 'd'])", seconds=10)
+    result = await rig.kernel.run("llm_query_batched(['a', 'long', 'sleep 0.2', 'd'])", seconds=30)
     assert result.status == "error"
     assert result.error is not None
     assert result.error.startswith("BatchError: 1 of 4 calls failed; the first is number 1")
@@ -170,7 +176,7 @@ async def test_arguments_are_forgiven(rig: Rig) -> None:
         ("llm_query('\\udc80')", "SubcallError: llm_query: the text holds"),
         ("llm_query('x' * 17_000_000)", "SubcallError: llm_query: the call is 17,0"),
     ):
-        result = await rig.kernel.run(code, seconds=10)
+        result = await rig.kernel.run(code, seconds=30)
         assert result.error is not None
         assert result.error.startswith(said), result.error
 
@@ -235,7 +241,7 @@ async def test_search_takes_what_roots_write(rig: Rig) -> None:
     assert await rig.ok("len(search(['a', 'b', 'a']))") == "1\n"
     assert rig.host.of("search")[-1] == {"query": ["a", "b"], "k": 5}
     for wrong in ("search()", "search('  ')", "search('a', folder='b')"):
-        result = await rig.kernel.run(wrong, seconds=5)
+        result = await rig.kernel.run(wrong, seconds=30)
         assert (result.error or "").endswith('it is search("words", k=5)'), wrong
 
 
@@ -251,7 +257,7 @@ async def test_a_cell_may_use_the_names_of_the_counting_tools(rig: Rig) -> None:
 
 async def test_variables_outlive_an_exception_and_tracebacks_are_short(rig: Rig) -> None:
     result = await rig.kernel.run(
-        "import json\nkept = 5\ndef f(t):\n    return json.loads(t)\nf('nope')", seconds=5
+        "import json\nkept = 5\ndef f(t):\n    return json.loads(t)\nf('nope')", seconds=30
     )
     assert result.status == "error"
     assert result.error == "JSONDecodeError: Expecting value: line 1 column 1 (char 0)"
@@ -288,7 +294,7 @@ async def test_variables_outlive_an_exception_and_tracebacks_are_short(rig: Rig)
 )
 async def test_cells_that_fail(rig: Rig, code: str, status: str, error: str | None) -> None:
     await rig.ok("alive = True")
-    result = await rig.kernel.run(code, seconds=10)
+    result = await rig.kernel.run(code, seconds=30)
     assert result.status == status
     assert (result.error or "").startswith(error or "")
     assert (result.error is None) == (error is None)
@@ -355,14 +361,14 @@ async def test_done_tells_which_quotes_do_not_stand(rig: Rig) -> None:
     ],
 )
 async def test_answers_other_roots_were_taught(rig: Rig, code: str, content: str) -> None:
-    await rig.kernel.run(code, seconds=5)
+    await rig.kernel.run(code, seconds=30)
     said = rig.host.of("answer")
     assert [(one["content"], one["ready"]) for one in said] == [(content, True)]
 
 
 async def test_an_empty_answer_is_refused_and_the_last_one_counts(rig: Rig) -> None:
     for nothing in ("None", "''", "[]", "{}", "set()"):
-        result = await rig.kernel.run(f"done({nothing})", seconds=5)
+        result = await rig.kernel.run(f"done({nothing})", seconds=30)
         assert "so it was not taken" in (result.error or "")
     await rig.ok("if True:\n    done('first')\ndone(2.0, evidence='The whale is white.')\nNone")
     assert rig.host.of("answer")[-1] == {
@@ -374,7 +380,7 @@ async def test_an_empty_answer_is_refused_and_the_last_one_counts(rig: Rig) -> N
 
 async def test_final_var_of_nothing_names_what_there_is(rig: Rig) -> None:
     await rig.ok("get_ipython().reset()\ntotal = 1")
-    result = await rig.kernel.run("FINAL_VAR('totl')", seconds=5)
+    result = await rig.kernel.run("FINAL_VAR('totl')", seconds=30)
     assert result.error == "NameError: there is no variable 'totl'; there are: total"
     assert rig.host.of("answer") == []
 
@@ -386,11 +392,13 @@ async def test_printing_an_answer_is_no_answer(rig: Rig) -> None:
 
 async def test_a_deadline_interrupts_and_variables_stay(rig: Rig) -> None:
     await rig.ok("kept = 7")
-    started = time.monotonic()
-    result = await rig.kernel.run("print('begun')\nwhile True: pass", seconds=0.5)
-    assert time.monotonic() - started < 2.5
-    assert result.status == "interrupted"
-    assert result.error == "the cell ran into its limit of 0.5 s"
+    for seconds in PATIENCE:
+        result = await rig.kernel.run("print('begun')\nwhile True: pass", seconds=seconds)
+        assert result.seconds < seconds + 10
+        assert result.status == "interrupted"
+        assert result.error == f"the cell ran into its limit of {seconds:g} s"
+        if result.output.startswith("begun\n"):
+            break
     assert result.output.startswith("begun\n")
     assert await rig.ok("kept") == "7\n"
 
@@ -415,7 +423,7 @@ async def test_an_interrupted_cell_cancels_its_calls(rig: Rig, code: str) -> Non
     await rig.ok("import asyncio")
     result = await rig.kernel.run(code, seconds=0.4)
     assert result.status == "interrupted"
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(20):
         while rig.host.running:
             await asyncio.sleep(0.01)
     assert await rig.ok("llm_query('x')") == "'re: x'\n"
@@ -436,7 +444,7 @@ async def test_a_large_value_is_cut_and_a_large_print_counted(rig: Rig) -> None:
     shown = await rig.ok("'x' * 10**7")
     assert "characters cut" in shown
     assert len(shown) < 200_000
-    result = await rig.kernel.run("print('a' + 'y' * 10**6 + 'b')", seconds=10)
+    result = await rig.kernel.run("print('a' + 'y' * 10**6 + 'b')", seconds=30)
     assert result.status == "ok"
     assert result.dropped == 10**6 + 3 - (1 << 18)
     assert result.output[0] == "a"
@@ -469,7 +477,7 @@ async def test_a_flood_is_interrupted_and_never_held(rig: Rig) -> None:
     before = psutil.Process().memory_info().rss
     started = time.monotonic()
     result = await rig.kernel.run("while True: print('z' * 100_000)", seconds=60)
-    assert time.monotonic() - started < 20
+    assert time.monotonic() - started < 50
     assert result.status == "interrupted"
     assert result.error == "the cell printed more than 16,777,216 characters"
     assert len(result.output) < 300_000
@@ -506,8 +514,11 @@ print('still here')
 
 
 async def test_a_message_too_large_costs_that_message_alone(rig: Rig) -> None:
-    code = "io.send_multipart([b'x' * 50_000_000])\nimport time\ntime.sleep(0.5)"
-    await rig.kernel.run(code, seconds=10)
+    code = (
+        "from ipykernel.kernelapp import IPKernelApp\nio = IPKernelApp.instance().iopub_thread\n"
+        "io.send_multipart([b'x' * 50_000_000])\nimport time\ntime.sleep(0.5)"
+    )
+    await rig.ok(code)
     assert await rig.ok("2") == "2\n"
 
 
@@ -531,13 +542,13 @@ async def test_a_kernel_that_dies_is_replaced_at_once(tmp_path: Path, code: str,
     host = Host()
     async with running(tmp_path, host) as kernel:
         started = time.monotonic()
-        result = await kernel.run(f"print('begun', flush=True)\n{code}", seconds=30)
-        assert time.monotonic() - started < 5
+        result = await kernel.run(f"print('begun', flush=True)\n{code}", seconds=100)
+        assert time.monotonic() - started < 50
         assert result.status == "killed"
         assert result.error is not None
         assert result.error.startswith(said)
         assert result.error.endswith("all variables are gone")
-        fresh = await kernel.run("llm_query('x'), context[:3]", seconds=5)
+        fresh = await kernel.run("llm_query('x'), context[:3]", seconds=30)
         assert fresh.output == "('re: x', 'The')\n"
         assert len(list(kernel.folder.iterdir())) == 1
 
@@ -547,34 +558,46 @@ async def test_a_cell_that_will_not_stop_is_killed_and_its_calls_with_it(tmp_pat
     async with running(tmp_path, host, limits=Limits(grace_seconds=0.6)) as kernel:
         code = (
             "import signal, threading\n"
-            "threading.Thread(target=lambda: llm_query('sleep 60')).start()\n"
             "signal.signal(signal.SIGINT, signal.SIG_IGN)\n"
             "print('begun', flush=True)\n"
+            "threading.Thread(target=lambda: llm_query('sleep 600')).start()\n"
             "while True: pass"
         )
-        started = time.monotonic()
-        result = await kernel.run(code, seconds=0.5)
-        assert time.monotonic() - started < 4
+        for seconds in PATIENCE:
+            host.calls.clear()
+            host.cancelled = 0
+            result = await kernel.run(code, seconds=seconds)
+            if host.of("llm_query"):
+                break
+        assert result.seconds < seconds + 10
         assert result.status == "killed"
-        assert "limit of 0.5 s, and did not end when interrupted" in (result.error or "")
+        assert f"limit of {seconds:g} s, and did not end when interrupted" in (result.error or "")
         assert result.output == "begun\n"
         assert (host.running, host.cancelled) == (0, 1)
-        assert (await kernel.run("1", seconds=5)).output == "1\n"
+        assert (await kernel.run("1", seconds=30)).output == "1\n"
         # One long call in C sees no signal at all.
-        assert (await kernel.run("sum(range(10**11))", seconds=0.3)).status == "killed"
+        for seconds in PATIENCE:
+            result = await kernel.run("sum(range(10**12))", seconds=seconds)
+            if result.status == "killed":
+                break
+        assert result.status == "killed"
 
 
 async def test_a_kernel_that_died_between_cells_says_so(tmp_path: Path) -> None:
-    async with running(tmp_path, Host()) as kernel:
-        await kernel.run(
-            "import threading, os\nthreading.Timer(0.2, lambda: os._exit(4)).start()", seconds=5
-        )
-        await asyncio.sleep(0.6)
-        result = await kernel.run("print('not run')", seconds=5)
+    host = Host()
+    async with running(tmp_path, host) as kernel:
+        dying = "import threading, os\ndef die():\n    llm_query('wait')\n    os._exit(4)"
+        begun = await kernel.run(f"{dying}\nthreading.Thread(target=die).start()", seconds=30)
+        assert begun.status == "ok"
+        host.told.set()
+        async with asyncio.timeout(30):
+            while kernel.alive:
+                await asyncio.sleep(0.01)
+        result = await kernel.run("print('not run')", seconds=30)
         assert result.status == "killed"
         assert result.output == ""
         assert "the cell was not run" in (result.error or "")
-        assert (await kernel.run("1", seconds=5)).status == "ok"
+        assert (await kernel.run("1", seconds=30)).status == "ok"
 
 
 async def test_a_cancelled_run_leaves_a_usable_kernel(tmp_path: Path) -> None:
@@ -584,14 +607,14 @@ async def test_a_cancelled_run_leaves_a_usable_kernel(tmp_path: Path) -> None:
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        assert (await kernel.run("1", seconds=5)).output == "1\n"
+        assert (await kernel.run("1", seconds=30)).output == "1\n"
 
 
 async def test_memory_is_capped(tmp_path: Path) -> None:
     async with running(tmp_path, Host(), limits=Limits(memory=1 << 30)) as kernel:
-        result = await kernel.run("kept = 1\nx = bytearray(2 << 30)", seconds=10)
+        result = await kernel.run("kept = 1\nx = bytearray(2 << 30)", seconds=30)
         assert (result.error or "").startswith("MemoryError")
-        assert (await kernel.run("kept", seconds=5)).output == "1\n"
+        assert (await kernel.run("kept", seconds=30)).output == "1\n"
 
 
 async def test_a_closed_kernel_says_so(tmp_path: Path) -> None:
@@ -640,6 +663,27 @@ def test_output_keeps_both_ends() -> None:
     whole.add("\x1b[1;31mred\x1b[0m \x1b]0;title\x07ok")
     assert whole.text() == "red ok"
     assert whole.dropped == 0
+
+
+def test_what_is_taken_between_two_looks_at_it_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The thread that takes what children have printed empties the pipe while it is looked into."""
+    out: Any = SimpleNamespace(_fid=0, _taking=False, written=False)
+
+    def written() -> None:
+        out.written = True
+        out._taking = False
+
+    def unread(_: int) -> int:
+        if not out.written and not out._taking:
+            out._taking = True
+            threading.Timer(0.05, written).start()
+        return 0
+
+    monkeypatch.setattr(stream, "_unread", unread)
+    stream.Stream.catch_up(out)
+    assert out.written
 
 
 async def test_a_process_that_can_not_be_held_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ import os
 from typing import TYPE_CHECKING
 
 import pytest
+from leftovers import paths
 from sandboxing import Host, descendants, stage
 
 from outcore.kernel_sandbox import Kernel, KernelSpec
@@ -27,7 +28,7 @@ def _run(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
     asyncio.run(main())
     gc.collect()
     assert descendants() <= before
-    assert not list(sessions_folder().glob(f"k-{os.getpid()}-*"))
+    assert not paths(sessions_folder(), f"k-{os.getpid()}-*")
 
 
 # Turns of the loop, and seconds after them: what is cancelled has not begun, or is at any step.

@@ -179,7 +179,7 @@ def test_any_batch_is_read_whole(seed: int, block: int) -> None:
     if chance.random() < 0.5:
         # Blocks no cache would hand out so: any column may equal any other.
         batch.table[:, : chance.randint(1, 4)] = chance.randrange(1, batch.blocks)
-        noise = torch.rand(batch.table.shape) < 0.05
+        noise = torch.rand(batch.table.shape, generator=torch.Generator().manual_seed(seed)) < 0.05
         batch.table[noise] = 1
     plan = plan_of(
         batch,

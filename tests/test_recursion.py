@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from leftovers import paths
 from sandboxing import descendants
 from scripted import Meeting, ScriptedEngine, giving, said
 
@@ -125,7 +126,7 @@ async def tree(folder: Path, root: Any, **rest: Any) -> AsyncIterator[Tree]:
 
 
 def kernels() -> int:
-    return len(list(sessions_folder().glob(f"k-{os.getpid()}-*")))
+    return len(paths(sessions_folder(), f"k-{os.getpid()}-*"))
 
 
 async def test_a_child_answers_from_its_own_context(tmp_path: Path) -> None:

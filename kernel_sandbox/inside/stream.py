@@ -32,7 +32,8 @@ class Stream(OutStream):  # type: ignore[misc]
     def catch_up(self) -> None:
         """Wait until what children have printed has been taken in."""
         deadline = time.monotonic() + _CATCH_UP_SECONDS
-        while (self._taking or _unread(self._fid)) and time.monotonic() < deadline:
+        # In this order: what is in the pipe no more by the first look is being taken at the second.
+        while (_unread(self._fid) or self._taking) and time.monotonic() < deadline:
             time.sleep(0.0005)
 
     def _watch_pipe_fd(self) -> None:

@@ -164,7 +164,7 @@ def shell_broken(aim: Aim) -> str:
     return aim.mark
 
 
-@attack("kernel", expected="allowed", control=_OUTSIDE, seconds=1.0)
+@attack("kernel", expected="allowed", control=_OUTSIDE)
 def cells_that_are_not_run(aim: Aim) -> str:
     """The kernel's own code is changed, so that it says of each cell that it ran, and runs none.
 
