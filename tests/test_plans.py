@@ -233,8 +233,15 @@ async def test_gather_keeps_what_stands_in_the_text(tmp_path: Path) -> None:
         "We met Ada.\n" + "Nothing happened on this long day.\n" * 50 + "Then came Bo, and ada.\n"
     )
     filled = {"each": "part of the text", "task": "List the people."}
-    names = json.dumps({"value": ["Ada", "Bo", "ada", "Eve", " "]})
-    run = await planned(tmp_path, "List all people.", text, "gather", filled, sub=names)
+    names = json.dumps({"value": ["Ada", "Bo", "ada", "Nothing", "Eve", " "]})
+
+    def sub(request: Request) -> str:
+        told = said(request)
+        if "Copy each" in told:
+            return names
+        return "no" if "\n\nNothing" in told else "yes"
+
+    run = await planned(tmp_path, "List all people.", text, "gather", filled, sub=sub)
     assert run.completion.answer == "Ada\nBo"
 
 

@@ -16,6 +16,7 @@ from outcore.errors import ConfigError
 from outcore.kernel_sandbox.inside.answer import Desk
 from outcore.kernel_sandbox.inside.dates import as_date
 from outcore.kernel_sandbox.inside.extent import Extent
+from outcore.kernel_sandbox.inside.listing import Listing
 from outcore.kernel_sandbox.inside.look import Look
 from outcore.kernel_sandbox.inside.numbers import as_number
 from outcore.kernel_sandbox.inside.pairing import group, pairs
@@ -82,7 +83,7 @@ def test_coder_and_reasoning_name_the_tools() -> None:
     for tool in (
         "records", "search(", "grep(", "slices(", "as_date(", "tally(", "group(", "pairs(",
         "help(", "llm_query(", "llm_query_batched(", "llm_classify(items, labels, task)",
-        "llm_map(", "llm_filter(", "llm_extract(", "rlm_query(", "done(",
+        "llm_map(", "llm_filter(", "llm_extract(", "llm_list(", "rlm_query(", "done(",
     ):  # fmt: skip
         assert tool in coder, tool
 
@@ -91,6 +92,7 @@ def test_coder_tells_how_the_tools_are_called() -> None:
     every = (
         Search.search, Look.grep, Look.slices, Queries.llm_query, Queries.llm_query_batched,
         Typed.llm_classify, Typed.llm_map, Typed.llm_filter, Typed.llm_extract,
+        Listing.llm_list,
         Recursion.rlm_query, Recursion.rlm_query_batched, Queries.count_tokens, Desk.done,
         Extent.headings, Extent.occurrences, Extent.extent, as_date, as_number, tally, group, pairs,
     )  # fmt: skip

@@ -19,14 +19,13 @@ class Gather:
     kind: ClassVar[Kind] = "gather"
 
     def schema(self, scene: Scene) -> dict[str, Any] | None:
-        """What to ask of a part, and whether each record is a part; None where none is read."""
-        if _limits(scene).tests:
+        """What to ask of a record, and whether it is asked of each; None without records to ask."""
+        if not scene.fields or _limits(scene).tests:
             return None
-        each = ["part of the text", *(["record"] if scene.fields else [])]
-        return objects(each={"enum": each}, task=TEXT)
+        return objects(each={"enum": ["part of the text", "record"]}, task=TEXT)
 
     def plan(self, scene: Scene, filled: Mapping[str, Any]) -> Plan:
-        """The records that are meant; one entry for each; or the distinct entries of all slices.
+        """The records that are meant; one entry for each; or what all of the text names.
 
         Raises:
             NoPlan: it is not clear which records are meant.
@@ -37,8 +36,8 @@ class Gather:
         if limits.tests:
             lines = [*limits.code(), "print(len(rows), 'records')", "done([r.line for r in rows])"]
             return Plan("gather", filled, "\n".join(lines))
-        task = text(filled.get("task")) or scene.question
         if filled.get("each") == "record" and scene.fields:
+            task = text(filled.get("task")) or scene.question
             lines = [
                 f"entries = llm_map(records, {task!r})",
                 "print(entries)",
@@ -46,15 +45,9 @@ class Gather:
             ]
         else:
             lines = [
-                "pieces = slices()",
-                f"lists = llm_map(pieces, {_listed(task)!r}, schema=list[str])",
-                "entries = {}",
-                "for piece, some in zip(pieces, lists):",
-                "    for one in some:",
-                "        if one.strip() and one.strip().casefold() in piece.casefold():",
-                "            entries.setdefault(one.strip().casefold(), one.strip())",
-                "print(len(entries), 'entries')",
-                "done(list(entries.values()))",
+                f"entries = llm_list({scene.question!r})",
+                "print(entries)",
+                "done(entries)",
             ]
         return Plan("gather", filled, "\n".join(lines))
 
@@ -92,7 +85,3 @@ class Summarize:
 
 def _limits(scene: Scene) -> Limits:
     return Limits.of(scene, ()) if scene.fields else Limits()
-
-
-def _listed(task: str) -> str:
-    return f"{task} Copy each as it stands in the text; an empty list if there is none here."

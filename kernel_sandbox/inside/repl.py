@@ -15,6 +15,7 @@ from .dates import as_date
 from .extent import Extent
 from .keeping import RESTORE, Keeping
 from .layout import Layout
+from .listing import Listing
 from .look import Look
 from .manual import Manual
 from .numbers import as_number
@@ -48,7 +49,7 @@ class Repl:
         self._rehearsal = Rehearsal(bridge, start["hints"])
         queries = Queries(bridge, self._rehearsal)
         recursion = Recursion(bridge)
-        typed = Typed(queries)
+        self._typed = typed = Typed(queries)
         hidden: set[str] = set()
         self._hidden = hidden
         self._desk = Desk(bridge, self.names, hidden)
@@ -95,6 +96,7 @@ class Repl:
             "context": opened.value,
             "grep": look.grep,
             "slices": look.slices,
+            "llm_list": Listing(self._typed, opened, look).llm_list,
             "occurrences": extent.occurrences,
             "headings": extent.headings,
             "extent": extent.extent,
