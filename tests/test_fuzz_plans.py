@@ -36,6 +36,7 @@ from outcore.kernel_sandbox.inside.answer import Desk
 from outcore.kernel_sandbox.inside.corpus import open_context
 from outcore.kernel_sandbox.inside.dates import as_date
 from outcore.kernel_sandbox.inside.layout import Layout
+from outcore.kernel_sandbox.inside.listing import Listing
 from outcore.kernel_sandbox.inside.look import Look
 from outcore.kernel_sandbox.inside.numbers import as_number
 from outcore.kernel_sandbox.inside.ordering import in_order
@@ -262,6 +263,7 @@ def run(program: str, corpus: Corpus, layout: Layout, says: list[Any]) -> list[s
         "search": Search(bridge).search,
         "grep": look.grep,
         "slices": look.slices,
+        "llm_list": Listing(typed, opened, look).llm_list,
         "records": Records(opened, Layout.from_dict(json.loads(json.dumps(layout.as_dict())))),
         "as_date": as_date,
         "as_number": as_number,
@@ -282,8 +284,8 @@ _LISTED = """
 list records rows r d g as_date as_number n x key value told end each line items values max min
 round default dict tied isoformat strftime month str casefold labels llm_classify tally
 counts print compare shares sole groups leaders total most least each label zip group one other
-sum all found len pairs done search grep hits within entries llm_map join split pieces slices
-lists piece some strip setdefault values task parts told shorter whole map summary llm_query
+sum all found len pairs done search grep hits within entries llm_map llm_list join split slices
+some values task parts told shorter whole map summary llm_query
 None True False
 """
 VOCABULARY = frozenset(_LISTED.split())
