@@ -56,7 +56,7 @@ class Entries(Results):
     unread: Sequence[Part] = ()
 
     def __repr__(self) -> str:
-        note = f"\n({len(self.unread)} parts of the text could not be read)" if self.unread else ""
+        note = f"\n(parts of the text without a list: {len(self.unread)})" if self.unread else ""
         return super().__repr__() + note
 
     __str__ = __repr__
