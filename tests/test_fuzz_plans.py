@@ -284,8 +284,8 @@ _LISTED = """
 list records rows r d g as_date as_number n x key value told end each line items values max min
 round default dict tied isoformat strftime month str casefold labels llm_classify tally
 counts print compare shares sole groups leaders total most least each label zip group one other
-sum all found len pairs done search grep hits within entries llm_map llm_list join split slices
-some values task parts told shorter whole map summary llm_query
+sum all found len pairs done search grep hits within entries unread answer llm_map llm_list
+join split slices some values task parts told shorter whole map summary llm_query
 None True False
 """
 VOCABULARY = frozenset(_LISTED.split())

@@ -243,6 +243,21 @@ async def test_gather_keeps_what_stands_in_the_text(tmp_path: Path) -> None:
 
     run = await planned(tmp_path, "List all people.", text, "gather", filled, sub=sub)
     assert run.completion.answer == "Ada\nBo"
+    assert run.completion.complete
+
+
+async def test_a_list_with_a_gap_is_a_draft(tmp_path: Path) -> None:
+    text = "We met Ada.\n" + "Nothing happened on this long day.\n" * 200
+
+    def sub(request: Request) -> str:
+        told = said(request)
+        if "Copy each" not in told:
+            return "yes"
+        return '{"value": ["Ada"]}' if "Ada" in told else "[["
+
+    run = await planned(tmp_path, "List all people.", text, "gather", {}, sub=sub, last="Hm.")
+    assert run.completion.answer == "Ada"
+    assert not run.completion.complete
 
 
 async def test_summaries_of_summaries(tmp_path: Path) -> None:

@@ -47,7 +47,9 @@ class Gather:
             lines = [
                 f"entries = llm_list({scene.question!r})",
                 "print(entries)",
-                "done(entries)",
+                # A list with a gap is a draft, and not a whole answer.
+                "if entries.unread: answer['content'] = '\\n'.join(entries)",
+                "else: done(entries)",
             ]
         return Plan("gather", filled, "\n".join(lines))
 
