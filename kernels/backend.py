@@ -3,14 +3,15 @@
 A subclass of vLLM's own backend, for vLLM 0.26 and 0.32. A batch is [decodes][the rest]; when
 its decodes share enough, they go to the kernels here and the rest to FlashAttention, else all
 of it goes to FlashAttention, by the code that vLLM would have run. Cached prefixes, chunked
-prefills and mixed batches are thereby served. CUDA graphs are piecewise: attention runs
-between them, since it is decided for each step which of the two it is.
+prefills and mixed batches are thereby served. A step by groups runs piecewise, with attention
+between the CUDA graphs; all others as vLLM runs them, whole graphs too (`graphs.py`).
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
+import torch
 from vllm.v1.attention.backend import AttentionType
 from vllm.v1.attention.backends.flash_attn import FlashAttentionBackend, FlashAttentionImpl
 
@@ -18,9 +19,6 @@ from outcore.kernels.builder import Grouped, SharedPrefixBuilder
 from outcore.kernels.paged import PagedCache, split
 from outcore.kernels.plugin import NAME
 from outcore.kernels.shape import MOST_HEAD, Tuning
-
-if TYPE_CHECKING:
-    import torch
 
 
 class SharedPrefixBackend(FlashAttentionBackend):  # type: ignore[misc]
@@ -155,4 +153,8 @@ class SharedPrefixImpl(FlashAttentionImpl):  # type: ignore[misc]
                 attn_metadata.rest,
                 output[rows:tokens],
             )
+        if attn_metadata.whole is not None and attn_metadata.audit.wants():
+            again = torch.empty_like(output)
+            super().forward(layer, query, key, value, kv_cache, attn_metadata.whole, again)
+            attn_metadata.audit.compare(output[:tokens], again[:tokens])
         return output

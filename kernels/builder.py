@@ -9,7 +9,11 @@ from vllm.v1.attention.backend import AttentionCGSupport
 from vllm.v1.attention.backends.flash_attn import FlashAttentionMetadataBuilder
 from vllm.v1.attention.backends.utils import split_decodes_and_prefills
 
+from outcore.kernels.audit import Audit
+from outcore.kernels.check import check
+from outcore.kernels.choice import LEAST_SAVING, Choice, kind_of
 from outcore.kernels.decode import Decoder
+from outcore.kernels.graphs import follow, whole_graphs
 from outcore.kernels.planner import Planner
 from outcore.kernels.shape import Shape
 from outcore.kernels.watch import Watch
@@ -19,9 +23,7 @@ if TYPE_CHECKING:
 
     from outcore.kernels.groups import Plan
 
-# Share of keys and values that must be saved for grouping to pay, and steps between two looks
-# at batches for which it does not. Not measured yet.
-LEAST_SAVING = 0.25
+# Plain steps of which one is looked at for what it shares.
 EVERY = 8
 # Fields of vLLM's metadata with an entry for each request.
 _BY_REQUEST = (
@@ -51,6 +53,8 @@ class Grouped:
         lengths: [decodes] int32; their tokens.
         num_actual_tokens: of the batch.
         rest: FlashAttention's metadata of all but the decodes, or None where that is all.
+        whole: FlashAttention's metadata of all of the batch, where the step is audited.
+        audit: what compares the two then.
     """
 
     decoder: Decoder
@@ -59,14 +63,22 @@ class Grouped:
     lengths: torch.Tensor
     num_actual_tokens: int
     rest: Any
+    whole: Any
+    audit: Audit
 
 
 class SharedPrefixBuilder(FlashAttentionMetadataBuilder):  # type: ignore[misc]
     """Metadata of a batch: FlashAttention's own, or `Grouped`."""
 
-    _cudagraph_support = AttentionCGSupport.NEVER
     # The plan belongs to the block table it was made from.
     supports_update_block_table = False
+
+    @classmethod
+    def get_cudagraph_support(cls, vllm_config: Any, kv_cache_spec: Any) -> AttentionCGSupport:
+        """FlashAttention's, for the steps that don't go by groups, where vLLM can be told."""
+        if whole_graphs(vllm_config):
+            return super().get_cudagraph_support(vllm_config, kv_cache_spec)
+        return AttentionCGSupport.NEVER
 
     def __init__(
         self, kv_cache_spec: Any, layer_names: list[str], vllm_config: Any, device: torch.device
@@ -87,37 +99,76 @@ class SharedPrefixBuilder(FlashAttentionMetadataBuilder):  # type: ignore[misc]
             ),
             device,
         )
-        if device.type == "cuda":
-            self.decoder.warm_up()
         self._plan_of = Planner(
             self.decoder.shape.requests,
             -(-self.decoder.shape.tokens // kv_cache_spec.block_size),
             self.decoder.steps,
             self.decoder.limits,
         )
-        self.watch = Watch(device, least=LEAST_SAVING, every=EVERY)
+        if device.type == "cuda":
+            check(self.decoder, self._plan_of)
+        self.choice = Choice()
+        self._figures = Watch(device, 2)
+        self._audit = Audit(device, len(layer_names))
+        self._until_look = 0
+        follow(self.choice)
+
+    def build_for_cudagraph_capture(self, common_attn_metadata: Any) -> Any:
+        """Metadata of a batch that a whole graph is made with: FlashAttention's."""
+        return super().build(0, common_attn_metadata)
 
     def build(
         self, common_prefix_len: int, common_attn_metadata: Any, fast_build: bool = False
     ) -> Any:
-        """Metadata of a batch; nothing in it waits for the device."""
+        """Metadata of a batch; nothing in it waits for the device.
+
+        Raises:
+            RuntimeError: an audit failed; see `Audit`.
+        """
         common = common_attn_metadata
+        # Chosen at the step before, since vLLM has asked by now.
+        grouped = self.choice.grouped
         decodes, rest, tokens, _ = split_decodes_and_prefills(common, decode_threshold=1)
         # Requests that only fill up a batch have no token, and come last.
         rows = min(decodes, tokens)
-        most = self.decoder.shape.requests
-        if not fast_build and common.causal is True and 1 < rows <= most and self.watch.due():
-            columns = -(-common.max_seq_len // self.block_size)
-            table = common.block_table_tensor[:rows, :columns]
-            lengths = common.seq_lens[:rows]
-            plan = self._plan_of(table, lengths)
-            self.watch.note(plan.saving)
-            if self.watch.pays:
-                remaining = super().build(0, _from(common, decodes, tokens)) if rest else None
-                return Grouped(
-                    self.decoder, plan, table, lengths, common.num_actual_tokens, remaining
-                )
-        return super().build(common_prefix_len, common, fast_build)
+        fits = common.causal is True and 1 < rows <= self.decoder.shape.requests
+        if fast_build or not fits:
+            self.choice.idle()
+            return super().build(common_prefix_len, common, fast_build)
+        table = common.block_table_tensor[:rows, : -(-common.max_seq_len // self.block_size)]
+        lengths = common.seq_lens[:rows]
+        plan = self._plan(table, lengths) if self._looks(grouped) else None
+        in_all, saved = self._figures.found() or (0.0, 0.0)
+        # Whole graphs are padded, others are not, and both must be of one kind.
+        asked = int(common.query_start_loc_cpu[common.num_reqs])
+        own = min(rows, asked)
+        self.choice.step(
+            kind_of(own, asked - own, in_all, saved),
+            saves=saved > 0 and saved >= LEAST_SAVING * in_all,
+            grouped=grouped,
+        )
+        if not grouped or plan is None:
+            return super().build(common_prefix_len, common)
+        return Grouped(
+            self.decoder,
+            plan,
+            table,
+            lengths,
+            common.num_actual_tokens,
+            rest=super().build(0, _from(common, decodes, tokens)) if rest else None,
+            # A schedule made ahead lies in a buffer that the one of the rest may lie in.
+            whole=super().build(0, common, fast_build=True) if self._audit.due() else None,
+            audit=self._audit,
+        )
+
+    def _looks(self, grouped: bool) -> bool:
+        self._until_look = (self._until_look or EVERY) - 1
+        return grouped or self._until_look == EVERY - 1
+
+    def _plan(self, table: torch.Tensor, lengths: torch.Tensor) -> Plan:
+        plan = self._plan_of(table, lengths)
+        self._figures.note(plan.tokens)
+        return plan
 
 
 def _from(common: Any, request: int, token: int) -> Any:

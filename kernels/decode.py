@@ -8,14 +8,13 @@ import torch
 import triton
 
 from outcore.kernels import shared_prefix
-from outcore.kernels.groups import find
 from outcore.kernels.limits import LEVELS, PIECES, Limits
-from outcore.kernels.paged import PagedCache, split
 from outcore.kernels.shape import Tuning
 from outcore.kernels.tiles import ladder
 
 if TYPE_CHECKING:
     from outcore.kernels.groups import Plan
+    from outcore.kernels.paged import PagedCache
     from outcore.kernels.shape import Shape
     from outcore.kernels.tiles import Tiles
 
@@ -80,28 +79,6 @@ class Decoder:
     def memory(self) -> int:
         """Bytes allocated."""
         return int(self._outputs.nbytes + self._weights.nbytes)
-
-    def warm_up(self) -> None:
-        """Compile and run everything once, so that what a card can't do fails at the start.
-
-        Raises:
-            ValueError: the card lacks what the kernels need for this shape.
-        """
-        shape, device = self.shape, self.steps.device
-        cache = torch.zeros(
-            (1, shape.kv_heads, shape.block, 2 * shape.head), dtype=shape.dtype, device=device
-        )
-        table = torch.zeros((1, 1), dtype=torch.int32, device=device)
-        lengths = torch.ones(1, dtype=torch.int32, device=device)
-        query = torch.zeros((1, shape.heads, shape.head), dtype=shape.dtype, device=device)
-        plan = find(table, lengths, self.steps, self.limits)
-        paged = PagedCache(*split(cache, shape.head), table, lengths)
-        try:
-            self(query, paged, plan, 1.0, torch.empty_like(query))
-        except triton.OutOfResources as error:
-            raise ValueError(
-                f"shared-prefix attention can't serve this model on this card: {error}"
-            ) from error
 
     def __call__(
         self,

@@ -42,13 +42,13 @@ class Plan:
         pieces: [requests, PIECES, 3] int32; for each stretch of a request the slot of its first
             partial result, the distance to the next, and how many there are. Slots of own
             tokens come after all those of shared ones.
-        saving: [] float32; share of all keys and values that need not be read.
+        tokens: [2] float32; that the requests attend to, and how many of them need not be read.
     """
 
     shared: Tiles
     own: Tiles
     pieces: torch.Tensor
-    saving: torch.Tensor
+    tokens: torch.Tensor
 
 
 class _Sorted(NamedTuple):
@@ -107,7 +107,7 @@ def find(table: torch.Tensor, lengths: torch.Tensor, steps: torch.Tensor, limits
         shared=shared,
         own=own,
         pieces=_pieces(shared, own, sound, row, stretches, limits),
-        saving=saved.float() / lengths.sum().clamp(min=1),
+        tokens=torch.stack((lengths.sum(), saved)).float(),
     )
 
 

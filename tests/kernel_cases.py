@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import random
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -17,6 +18,7 @@ from paging import Requests, Tables, cache_of, one_thread, tables
 from torch.nn.functional import scaled_dot_product_attention
 
 from outcore.kernels import reference
+from outcore.kernels.check import check
 from outcore.kernels.decode import Decoder
 from outcore.kernels.groups import find
 from outcore.kernels.paged import PagedCache, rows
@@ -201,30 +203,69 @@ def test_a_batch_recorded_from_vllm_by_its_own_interfaces(
     with set_current_vllm_config(made):
         builder = SharedPrefixBuilder(spec(), ["layer"], made, torch.device(DEVICE))
         layer = SharedPrefixImpl(8, 16, SCALE, 2, None, None, "auto")
-    builder.watch.pays = True
+    builder.choice.grouped = True
     metadata = builder.build(0, common)
     assert isinstance(metadata, Grouped)
-    assert float(metadata.plan.saving) > 0.5
+    tokens, saved = metadata.plan.tokens.tolist()
+    assert saved > tokens / 2
+    # What FlashAttention would do again needs a GPU.
+    metadata = replace(metadata, whole=None)
     layer.forward(None, query, query, query, whole, metadata, output)
     alike(output, query, cache)
 
 
+def ready(dtype: torch.dtype = torch.bfloat16, heads: tuple[int, int] = (4, 2), head: int = 16,
+          requests: int = 40, tokens: int = 200) -> tuple[Decoder, Planner]:  # fmt: skip
+    tuning = Tuning(rows=32, cols=32, own_cols=16, min_members=2, min_tokens=64)
+    shape = Shape(*heads, head, 16, requests, tokens, dtype)
+    made = Decoder(shape, torch.device(DEVICE), tuning, cores=3)
+    return made, Planner(requests, -(-tokens // 16), made.steps, made.limits)
+
+
+@pytest.mark.parametrize("dtype", CLOSE, ids=str)
 @pytest.mark.parametrize("head", [16, 128, 256])
-def test_warming_up_computes_once(head: int) -> None:
-    batch = tables([Requests(1)], {}, block=16)
-    decoder(batch, (4, 2), head, torch.bfloat16, 16).warm_up()
+def test_right_kernels_pass_the_check(dtype: torch.dtype, head: int) -> None:
+    check(*ready(dtype, head=head))
+
+
+@pytest.mark.parametrize(("requests", "tokens"), [(1, 1), (2, 16), (3, 17), (40, 70), (9, 4_000)])
+def test_the_check_fits_small_engines(requests: int, tokens: int) -> None:
+    check(*ready(requests=requests, tokens=tokens))
+
+
+@pytest.mark.parametrize("wrong", ["slot", "begin", "pieces", "rows"])
+def test_wrong_kernels_fail_the_check(wrong: str) -> None:
+    made, planner = ready()
+
+    def planned(table: torch.Tensor, lengths: torch.Tensor) -> Any:
+        plan = planner(table, lengths)
+        shared = plan.shared
+        match wrong:
+            case "slot":  # partial results where others lie
+                shared = replace(shared, slot=shared.slot + 1)
+            case "begin":  # shared tokens left out
+                shared = replace(shared, begin=shared.begin + 32)
+            case "rows":  # somebody else's
+                shared = replace(shared, rows=shared.rows.roll(1))
+            case "pieces":  # never merged
+                pieces = plan.pieces.clone()
+                pieces[:, 0, 2] = 0
+                return replace(plan, pieces=pieces)
+        return replace(plan, shared=shared)
+
+    with pytest.raises(ValueError, match="computes something else than it must on this card"):
+        check(made, planned)  # type: ignore[arg-type]
 
 
 def test_what_the_card_lacks_is_an_error_at_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
-    batch = tables([Requests(1)], {}, block=16)
-    made = decoder(batch, (4, 2), 16, torch.bfloat16, 16)
+    made, planner = ready()
 
     def lacking(*_: Any) -> None:
         raise triton.OutOfResources(200_000, 100_000, "shared memory")
 
     monkeypatch.setattr(made, "_partial", lacking)
     with pytest.raises(ValueError, match=r"on this card: .*shared memory"):
-        made.warm_up()
+        check(made, planner)
 
 
 def test_a_planner_plans_batch_after_batch() -> None:
@@ -239,7 +280,7 @@ def test_a_planner_plans_batch_after_batch() -> None:
         wanted = find(cache.table, cache.lengths, made.steps, made.limits)
         assert (plan.pieces[: len(query)] == wanted.pieces).all()
         assert (plan.shared.size == wanted.shared.size).all()
-        assert (plan.saving == wanted.saving).all()
+        assert (plan.tokens == wanted.tokens).all()
         alike(made(query, cache, plan, SCALE, torch.empty_like(query)), query, cache)
 
 

@@ -14,14 +14,16 @@ from paging import one_thread, stretches_of
 from record_block_tables import BLOCK, FILE, LONGEST, SLOTS, config, spec
 from vllm.config import set_current_vllm_config
 from vllm.platforms.interface import DeviceCapability
-from vllm.v1.attention.backend import AttentionCGSupport, CommonAttentionMetadata
+from vllm.v1.attention.backend import CommonAttentionMetadata
 from vllm.v1.attention.backends.flash_attn import FlashAttentionImpl, FlashAttentionMetadata
 from vllm.v1.attention.backends.registry import AttentionBackendEnum
 
 from outcore.kernels import plugin
+from outcore.kernels.audit import TOLERANCE, Audit
 from outcore.kernels.backend import SharedPrefixBackend, SharedPrefixImpl
 from outcore.kernels.builder import EVERY, Grouped, SharedPrefixBuilder
-from outcore.kernels.watch import Watch
+from outcore.kernels.choice import Choice
+from outcore.kernels.planner import Planner
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -71,9 +73,8 @@ def decodes_of(step: dict[str, Any]) -> int:
 
 
 def grouped(builder: SharedPrefixBuilder, common: CommonAttentionMetadata) -> Any:
-    """The metadata once the builder has learned that grouping pays."""
-    builder.watch = Watch(CPU, least=0.0, every=1)
-    builder.watch.pays = True
+    """The metadata of a step that is to go by groups."""
+    builder.choice.grouped = True
     return builder.build(0, common)
 
 
@@ -186,9 +187,7 @@ def test_what_is_refused_when_a_layer_is_made(change: dict[str, Any], reason: st
         SharedPrefixImpl(**(LAYER | change))
 
 
-def test_cuda_graphs_are_piecewise(builder: SharedPrefixBuilder, made: Any) -> None:
-    support = SharedPrefixBuilder.get_cudagraph_support(made, spec())
-    assert support is AttentionCGSupport.NEVER
+def test_the_plan_belongs_to_its_table(builder: SharedPrefixBuilder) -> None:
     assert not builder.supports_update_block_table
     assert builder.reorder_batch_threshold == 1
 
@@ -244,46 +243,87 @@ def test_rows_that_fill_up_a_batch_are_left_out(builder: SharedPrefixBuilder) ->
     assert metadata.rest is None
 
 
-def test_flash_attention_takes_what_is_not_known_to_pay(builder: SharedPrefixBuilder) -> None:
+def alone(step: dict[str, Any]) -> dict[str, Any]:
+    """The same requests, none of whose blocks are shared."""
+    return dict(step, tables=[[7 + row] * len(each) for row, each in enumerate(step["tables"])])
+
+
+@pytest.fixture
+def looks(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many requests were planned each time."""
+    found = []
+    plan = Planner.__call__
+
+    def noted(self: Planner, table: torch.Tensor, lengths: torch.Tensor) -> Any:
+        found.append(len(table))
+        return plan(self, table, lengths)
+
+    monkeypatch.setattr(Planner, "__call__", noted)
+    return found
+
+
+def test_flash_attention_takes_what_is_not_known_to_share(builder: SharedPrefixBuilder) -> None:
     step = max(STEPS, key=decodes_of)
-    kinds = [type(builder.build(0, batch(step))) for _ in range(EVERY + 2)]
-    # The first step looks, the next ones know.
-    assert kinds[0] is FlashAttentionMetadata
-    assert kinds[1:] == [Grouped] * (EVERY + 1)
+    kinds = [type(builder.build(0, batch(step))) for _ in range(6)]
+    assert kinds == [FlashAttentionMetadata] + [Grouped] * 5
 
 
 def test_batches_that_share_nothing_are_looked_at_now_and_then(
-    builder: SharedPrefixBuilder, monkeypatch: pytest.MonkeyPatch
+    builder: SharedPrefixBuilder, looks: list[int]
 ) -> None:
-    step = max(STEPS, key=decodes_of)
-    alone = dict(step, tables=[[7 + row] * len(each) for row, each in enumerate(step["tables"])])
-    looks = []
-    note = Watch.note
-
-    def noted(self: Watch, saving: torch.Tensor) -> None:
-        looks.append(saving)
-        note(self, saving)
-
-    monkeypatch.setattr(Watch, "note", noted)
+    step = alone(max(STEPS, key=decodes_of))
     for _ in range(3 * EVERY):
-        assert isinstance(builder.build(0, batch(alone)), FlashAttentionMetadata)
+        assert isinstance(builder.build(0, batch(step)), FlashAttentionMetadata)
     assert len(looks) == 3
 
 
 def test_batches_that_stop_sharing_go_back(builder: SharedPrefixBuilder) -> None:
     step = max(STEPS, key=decodes_of)
-    alone = dict(step, tables=[[7 + row] * len(each) for row, each in enumerate(step["tables"])])
     for _ in range(2):
         builder.build(0, batch(step))
-    assert isinstance(builder.build(0, batch(alone)), Grouped)
-    assert isinstance(builder.build(0, batch(alone)), FlashAttentionMetadata)
+    kinds = [type(builder.build(0, batch(alone(step)))) for _ in range(3)]
+    assert kinds == [Grouped, FlashAttentionMetadata, FlashAttentionMetadata]
+
+
+@pytest.mark.parametrize(("grouped_takes", "ends_grouped"), [(1.0, True), (3.0, False)])
+def test_the_faster_way_is_found_out(
+    builder: SharedPrefixBuilder, grouped_takes: float, ends_grouped: bool
+) -> None:
+    """Steps of a clock that is set by hand."""
+    step, now = batch(max(STEPS, key=decodes_of)), 0.0
+    builder.choice = Choice(lambda: now)
+    kinds = []
+    for _ in range(40):
+        kinds.append(isinstance(builder.build(0, step), Grouped))
+        now += grouped_takes if kinds[-1] else 2.0
+    assert kinds[-10:] == [ends_grouped] * 10
+
+
+def test_padding_does_not_change_the_kind_of_a_step(
+    builder: SharedPrefixBuilder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kinds = []
+    monkeypatch.setattr(builder.choice, "step", lambda kind, **_: kinds.append(kind))
+    step = next(step for step in STEPS if decodes_of(step) == len(step["queries"]))
+    for padding in (0, 0, 5):
+        common = batch(step, padding=padding)
+        # A whole graph runs all of its rows.
+        builder.build(0, replace(common, num_actual_tokens=common.num_actual_tokens + padding))
+    assert kinds[1] == kinds[2]
+
+
+def test_whole_graphs_hold_flash_attention(builder: SharedPrefixBuilder, looks: list[int]) -> None:
+    builder.choice.grouped = True
+    metadata = builder.build_for_cudagraph_capture(batch(max(STEPS, key=decodes_of)))
+    assert isinstance(metadata, FlashAttentionMetadata)
+    assert looks == []
 
 
 @pytest.mark.parametrize("change", [{"causal": False}, {"max_query_len": 4}])
 def test_batches_of_another_kind_are_not_grouped(
     builder: SharedPrefixBuilder, change: dict[str, Any]
 ) -> None:
-    builder.watch.pays = True
+    builder.choice.grouped = True
     step = max(STEPS, key=decodes_of)
     if "max_query_len" in change:
         step = dict(step, queries=[4] * len(step["queries"]))
@@ -292,7 +332,7 @@ def test_batches_of_another_kind_are_not_grouped(
 
 
 def test_a_draft_is_not_grouped(builder: SharedPrefixBuilder) -> None:
-    builder.watch.pays = True
+    builder.choice.grouped = True
     step = max(STEPS, key=decodes_of)
     assert isinstance(builder.build(0, batch(step), fast_build=True), FlashAttentionMetadata)
 
@@ -307,7 +347,7 @@ def test_layers_send_each_part_where_it_belongs(
 ) -> None:
     step = next(step for step in STEPS if 2 <= decodes_of(step) < len(step["queries"]))
     common, decodes = batch(step), decodes_of(step)
-    metadata = grouped(builder, common)
+    metadata = replace(grouped(builder, common), whole=None)
     tokens = common.num_actual_tokens
     query = torch.arange(tokens + 3.0)[:, None, None].expand(-1, 8, 16)
     output = torch.full((tokens + 3, 8, 16), -1.0)
@@ -340,6 +380,54 @@ def test_layers_send_each_part_where_it_belongs(
     layer.forward(None, query, query, query, cache, metadata.rest, output)
     assert list(seen) == ["flash"]
     layer.forward(None, query, query, query, cache, None, output)
+
+
+@pytest.mark.parametrize("off", [0.0, TOLERANCE / 2, 2 * TOLERANCE, float("nan")])
+def test_what_differs_from_flash_attention_ends_the_engine(
+    builder: SharedPrefixBuilder, monkeypatch: pytest.MonkeyPatch, off: float
+) -> None:
+    step = max(STEPS, key=decodes_of)
+    common = batch(step)
+    query = torch.randn(common.num_actual_tokens, 8, 16)
+    cache = torch.zeros(10, 2, BLOCK, 32)
+    calls = []
+
+    def by_groups(self: Any, query: Any, cache: Any, plan: Any, scale: float, out: Any) -> Any:
+        out.copy_(query)
+        out[-1, -1, 0] += off * query[-1, -1].abs().max()
+        return out
+
+    def by_flash(self: Any, layer: Any, query: Any, key: Any, value: Any, kv_cache: Any,
+                 metadata: Any, output: Any, *scales: Any) -> Any:  # fmt: skip
+        calls.append(metadata.num_actual_tokens)
+        return output.copy_(query)
+
+    monkeypatch.setattr(type(builder.decoder), "__call__", by_groups)
+    monkeypatch.setattr(FlashAttentionImpl, "forward", by_flash)
+    layer = SharedPrefixImpl(**LAYER)
+    metadata = grouped(builder, common)
+    for _ in range(3):  # three layers, of which one is audited
+        layer.forward(None, query, query, query, cache, metadata, torch.empty_like(query))
+    whole = [calls.pop() for _ in range(calls.count(len(query)))]
+    assert whole == [len(query)]
+    if off <= TOLERANCE:
+        grouped(builder, common)
+    else:
+        with pytest.raises(RuntimeError, match=r"differed from FlashAttention's .*--no-shared"):
+            grouped(builder, common)
+
+
+def test_audits_become_rare_and_layers_take_turns() -> None:
+    audit = Audit(CPU, layers=3)
+    audited = []
+    for _ in range(2_000):
+        due = audit.due()
+        turns = [audit.wants() for _ in range(3)]
+        assert sum(turns) == due
+        if due:
+            audited.append(turns.index(True))
+    assert audited[:16] == [step % 3 for step in range(16)]
+    assert len(audited) == 16 + 2_000 // 512
 
 
 def test_quantized_output_is_refused(builder: SharedPrefixBuilder) -> None:
