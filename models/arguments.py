@@ -67,7 +67,7 @@ def engine_args(launch: Launch) -> dict[str, Any]:
         args["gpu_memory_utilization"] = plan.gpu_memory_utilization
         args["tensor_parallel_size"] = plan.tensor_parallel
         args["data_parallel_size"] = plan.replicas
-        if launch.shared_prefix and (name := attention_backend(launch.folder, plan)):
+        if name := attention_backend(launch):
             args["attention_backend"] = name
     else:
         args["enforce_eager"] = True

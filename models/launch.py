@@ -27,4 +27,4 @@ class Launch:
     folder: Path
     plan: EnginePlan
     log: Path
-    shared_prefix: bool = False
+    shared_prefix: bool = True

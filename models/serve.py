@@ -67,7 +67,7 @@ async def serve(
     scratch: Path,
     logs: Path,
     progress: Progress,
-    shared_prefix: bool = False,
+    shared_prefix: bool = True,
 ) -> Served:
     """Bring up the models named, fetching weights where they are missing.
 
@@ -162,13 +162,17 @@ async def _local(
 async def again(launch: Launch, scratch: Path, progress: Progress, number: int) -> VllmEngine:
     """Start an engine like one that has died, as the `number`th; its log is one of its own.
 
+    It attends as vLLM does, in case the other died of attention by groups.
+
     Raises:
         WeightsError: its weights are not whole any more.
         ModelError: it can't start.
     """
     await asyncio.to_thread(need, launch.folder)
     log = launch.log.with_name(f"{launch.log.stem}-{number}{launch.log.suffix}")
-    [engine] = await start_engines([replace(launch, log=log)], scratch, progress)
+    [engine] = await start_engines(
+        [replace(launch, log=log, shared_prefix=False)], scratch, progress
+    )
     return engine
 
 

@@ -6,9 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    from outcore.models.plan import EnginePlan
+    from outcore.models.launch import Launch
 
 # The name under which `outcore.kernels.plugin` registers with vLLM.
 BACKEND = "CUSTOM"
@@ -17,19 +15,19 @@ _PLAIN = ("llama", "mistral", "qwen2", "qwen3", "qwen3_moe")
 _MOST_HEAD, _MOST_GROUP = 256, 64
 
 
-def attention_backend(folder: Path, plan: EnginePlan) -> str | None:
+def attention_backend(launch: Launch) -> str | None:
     """vLLM's `attention_backend` for a sub-LM on a GPU whose shape the kernels serve.
 
     Args:
-        folder: of the model; its config.json can be read.
-        plan: of the engine.
+        launch: of the engine; the config.json in its folder can be read.
 
     Returns:
         The backend's name, or None where vLLM is to choose.
     """
-    if plan.device != "cuda" or "sub" not in plan.roles:
+    plan = launch.plan
+    if not launch.shared_prefix or plan.device != "cuda" or "sub" not in plan.roles:
         return None
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    config = json.loads((launch.folder / "config.json").read_text(encoding="utf-8"))
     return BACKEND if _fits(config.get("text_config", config)) else None
 
 

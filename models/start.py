@@ -11,6 +11,7 @@ import contextlib
 import logging
 import os
 import threading
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from outcore.errors import ModelError, WeightsError
@@ -22,6 +23,7 @@ from outcore.models.engine_log import cause
 from outcore.models.forks import Start, forks
 from outcore.models.meter import Meter
 from outcore.models.prompts import SUB_SYSTEM
+from outcore.models.shared_prefix import attention_backend
 from outcore.models.vllm_engine import VllmEngine
 from outcore.reaper import reaper
 
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
 
     from outcore.models.launch import Launch
     from outcore.models.progress import Progress
+
+_LOG = logging.getLogger(__name__)
 
 
 async def start_engines(
@@ -54,7 +58,7 @@ async def start_engines(
             async with gpus.turn(progress):
                 for launch in launches:
                     progress.say(f"starting {launch.name}")
-                    started.append(await _start(launch, scratch))
+                    started.append(await _on_gpu(launch, scratch))
         else:
             progress.say("starting " + " and ".join(launch.name for launch in launches))
             started += await _side_by_side(launches, scratch)
@@ -63,6 +67,18 @@ async def start_engines(
             await engine.close()
         raise
     return tuple(started)
+
+
+async def _on_gpu(launch: Launch, scratch: Path) -> VllmEngine:
+    if attention_backend(launch) is None:
+        return await _start(launch, scratch)
+    try:
+        return await _start(launch, scratch)
+    except ModelError as error:
+        # Whether it was that can't be told; what can be served without it must be.
+        _LOG.warning("%s. It is started once more, without shared-prefix attention.", error)
+    log = launch.log.with_name(f"{launch.log.stem}-plain{launch.log.suffix}")
+    return await _start(replace(launch, log=log, shared_prefix=False), scratch)
 
 
 async def _side_by_side(launches: Sequence[Launch], scratch: Path) -> list[VllmEngine]:

@@ -112,7 +112,8 @@ class Settings:
         memo: whether replies are remembered in `$OUTCORE_HOME/memo.db`, and taken from there.
         speculate: whether a dry run of each cell foresees the sub-calls of its loops.
         shared_prefix: whether the sub-LM's engine, on a GPU and where its model fits, reads a
-            slice that many questions share once for all of them (docs/kernels.md).
+            slice that many questions share once for all of them, where that is the faster way
+            (docs/kernels.md).
         depth: levels of child runs below the root's run; at the last one `rlm_query` asks the
             sub-LM instead.
         kernels: child runs that have a kernel at once, on each level.
@@ -129,7 +130,7 @@ class Settings:
     runs: Path | None = None
     memo: bool = True
     speculate: bool = True
-    shared_prefix: bool = False
+    shared_prefix: bool = True
     depth: int = 1
     kernels: int = 4
     encoding: str | None = None

@@ -10,13 +10,14 @@ import pytest
 
 from outcore import ask, settings
 from outcore.config import Settings
-from outcore.errors import ConfigError
+from outcore.errors import ConfigError, ModelError
 from outcore.kernels import plugin
 from outcore.kernels.shape import MOST_HEAD, Tuning
-from outcore.models import shared_prefix
+from outcore.models import serve, shared_prefix, start
 from outcore.models.arguments import engine_args
 from outcore.models.launch import Launch
 from outcore.models.plan import EnginePlan
+from outcore.models.progress import Silent
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -39,7 +40,9 @@ CODER_1_5B = {
 }
 
 
-def chosen(folder: Path, config: dict[str, Any], *, wanted: bool = True, **changed: Any) -> Any:
+def launch_of(
+    folder: Path, config: dict[str, Any], *, wanted: bool = True, **changed: Any
+) -> Launch:
     plan: dict[str, Any] = {
         "roles": ("sub",),
         "device": "cuda",
@@ -55,8 +58,11 @@ def chosen(folder: Path, config: dict[str, Any], *, wanted: bool = True, **chang
         "window": 40960,
     }
     (folder / "config.json").write_text(json.dumps(config))
-    launch = Launch("m", folder, EnginePlan(**(plan | changed)), folder / "log", wanted)
-    return engine_args(launch).get("attention_backend")
+    return Launch("m", folder, EnginePlan(**(plan | changed)), folder / "engine.log", wanted)
+
+
+def chosen(folder: Path, config: dict[str, Any], *, wanted: bool = True, **changed: Any) -> Any:
+    return engine_args(launch_of(folder, config, wanted=wanted, **changed)).get("attention_backend")
 
 
 @pytest.mark.parametrize("config", [QWEN3_8B, CODER_1_5B, {"text_config": QWEN3_8B}])
@@ -90,8 +96,59 @@ def test_only_sub_models_on_a_gpu(tmp_path: Path, change: dict[str, Any]) -> Non
     assert chosen(tmp_path, QWEN3_8B, **change) is None
 
 
-def test_only_where_it_is_asked_for(tmp_path: Path) -> None:
+def test_not_where_it_is_off(tmp_path: Path) -> None:
     assert chosen(tmp_path, QWEN3_8B, wanted=False) is None
+
+
+@pytest.fixture
+def starts(monkeypatch: pytest.MonkeyPatch) -> list[Launch]:
+    """What is started; with the backend nothing starts."""
+    found: list[Launch] = []
+
+    async def begin(launch: Launch, scratch: Path) -> Any:
+        found.append(launch)
+        if launch.shared_prefix:
+            raise ModelError("off by 0.2 of a head's largest number")
+        return "an engine"
+
+    monkeypatch.setattr(start, "_start", begin)
+    return found
+
+
+async def test_a_card_on_which_it_fails_is_served_without(
+    tmp_path: Path, starts: list[Launch], caplog: pytest.LogCaptureFixture
+) -> None:
+    launch = launch_of(tmp_path, QWEN3_8B)
+    assert await start._on_gpu(launch, tmp_path) == "an engine"  # type: ignore[comparison-overlap]
+    assert [each.shared_prefix for each in starts] == [True, False]
+    # The log of what failed stays.
+    assert starts[0].log != starts[1].log
+    assert "off by 0.2" in caplog.text
+    assert "without shared-prefix attention" in caplog.text
+
+
+async def test_an_engine_that_attends_as_vllm_does_is_tried_once(
+    tmp_path: Path, starts: list[Launch]
+) -> None:
+    with pytest.raises(ModelError):
+        await start._on_gpu(launch_of(tmp_path, QWEN3_8B | {"head_dim": 512}), tmp_path)
+    assert len(starts) == 1
+
+
+async def test_an_engine_that_died_is_started_without(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found: list[Launch] = []
+
+    async def begin(launches: Any, *_: Any) -> Any:
+        found.extend(launches)
+        return ["an engine"]
+
+    monkeypatch.setattr(serve, "start_engines", begin)
+    monkeypatch.setattr(serve, "need", lambda folder: None)
+    launch = launch_of(tmp_path, QWEN3_8B)
+    await serve.again(launch, tmp_path, Silent(), 2)
+    assert [each.shared_prefix for each in found] == [False]
 
 
 def test_both_sides_agree_on_what_is_served() -> None:
@@ -109,10 +166,10 @@ def test_the_flag(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         args = parser.parse_args(["ask", "q", "p", *flags])
         return settings.load({"shared_prefix": args.shared_prefix}).shared_prefix
 
-    assert not read()
-    assert read("--shared-prefix")
-    monkeypatch.setenv("OUTCORE_SHARED_PREFIX", "on")
     assert read()
     assert not read("--no-shared-prefix")
+    monkeypatch.setenv("OUTCORE_SHARED_PREFIX", "off")
+    assert not read()
+    assert read("--shared-prefix")
     with pytest.raises(ConfigError, match="shared_prefix"):
         Settings(shared_prefix="yes")  # type: ignore[arg-type]
