@@ -14,6 +14,7 @@ from outcore.kernels.check import check
 from outcore.kernels.choice import LEAST_SAVING, Choice, kind_of
 from outcore.kernels.decode import Decoder
 from outcore.kernels.graphs import follow, whole_graphs
+from outcore.kernels.looks import Looks
 from outcore.kernels.planner import Planner
 from outcore.kernels.shape import Shape
 from outcore.kernels.watch import Watch
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
 
     from outcore.kernels.groups import Plan
 
-# Plain steps of which one is looked at for what it shares.
-EVERY = 8
 # Fields of vLLM's metadata with an entry for each request.
 _BY_REQUEST = (
     "seq_lens",
@@ -110,7 +109,7 @@ class SharedPrefixBuilder(FlashAttentionMetadataBuilder):  # type: ignore[misc]
         self.choice = Choice()
         self._figures = Watch(device, 2)
         self._audit = Audit(device, len(layer_names))
-        self._until_look = 0
+        self._looks = Looks(self.decoder.limits.min_members)
         follow(self.choice)
 
     def build_for_cudagraph_capture(self, common_attn_metadata: Any) -> Any:
@@ -137,11 +136,14 @@ class SharedPrefixBuilder(FlashAttentionMetadataBuilder):  # type: ignore[misc]
             return super().build(common_prefix_len, common, fast_build)
         table = common.block_table_tensor[:rows, : -(-common.max_seq_len // self.block_size)]
         lengths = common.seq_lens[:rows]
-        plan = self._plan(table, lengths) if self._looks(grouped) else None
         in_all, saved = self._figures.found() or (0.0, 0.0)
+        plan = None
         # Whole graphs are padded, others are not, and both must be of one kind.
         asked = int(common.query_start_loc_cpu[common.num_reqs])
         own = min(rows, asked)
+        if grouped or self._looks.due(own, found=saved > 0):
+            plan = self._plan_of(table, lengths)
+            self._figures.note(plan.tokens)
         self.choice.step(
             kind_of(own, asked - own, in_all, saved),
             saves=saved > 0 and saved >= LEAST_SAVING * in_all,
@@ -160,15 +162,6 @@ class SharedPrefixBuilder(FlashAttentionMetadataBuilder):  # type: ignore[misc]
             whole=super().build(0, common, fast_build=True) if self._audit.due() else None,
             audit=self._audit,
         )
-
-    def _looks(self, grouped: bool) -> bool:
-        self._until_look = (self._until_look or EVERY) - 1
-        return grouped or self._until_look == EVERY - 1
-
-    def _plan(self, table: torch.Tensor, lengths: torch.Tensor) -> Plan:
-        plan = self._plan_of(table, lengths)
-        self._figures.note(plan.tokens)
-        return plan
 
 
 def _from(common: Any, request: int, token: int) -> Any:

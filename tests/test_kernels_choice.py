@@ -23,6 +23,7 @@ from vllm.v1.worker.gpu import cudagraph_utils
 from outcore.kernels import graphs
 from outcore.kernels.builder import SharedPrefixBuilder
 from outcore.kernels.choice import Choice, Kind, kind_of
+from outcore.kernels.looks import Looks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -116,6 +117,31 @@ def test_steps_of_one_kind_are_of_about_the_same_size() -> None:
     for other in ((20, 0, 1e6, 9e5), (200, 500, 1e6, 9e5), (200, 0, 1e5, 9e4), (200, 0, 1e6, 1e5)):
         assert kind_of(*other) != near
     assert kind_of(2, 0, 0, 0).saving == 0
+
+
+def looked_at(looks: Looks, requests: list[int], *, found: bool = False) -> list[int]:
+    return [at for at, many in enumerate(requests) if looks.due(many, found=found)]
+
+
+def test_a_batch_that_stays_is_looked_at_less_and_less() -> None:
+    assert looked_at(Looks(4), [20] * 200) == [0, 8, 24, 56, 120, 184]
+
+
+def test_a_batch_that_shares_is_looked_at_as_often_as_ever() -> None:
+    assert looked_at(Looks(4), [20] * 30, found=True) == [0, 8, 16, 24]
+
+
+def test_requests_that_join_are_looked_at_at_once() -> None:
+    looks = Looks(4)
+    assert looked_at(looks, [20] * 100) == [0, 8, 24, 56]
+    # Three have gone before five came.
+    assert looked_at(looks, [17, 20, 22, 22, 22]) == [2]
+    assert looked_at(looks, [22] * 9) == [5]
+
+
+def test_too_few_requests_are_not_looked_at() -> None:
+    assert looked_at(Looks(4), [3] * 100) == []
+    assert looked_at(Looks(4), [1, 2, 3, 4, 5]) == [3]
 
 
 @pytest.fixture
