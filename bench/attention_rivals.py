@@ -63,28 +63,28 @@ def flash_of_vllm(batch: Batch) -> Callable[[], torch.Tensor]:
 
 
 def flash_of_torch(batch: Batch) -> Callable[[], torch.Tensor]:
-    """FlashAttention as torch has it, on the same blocks."""
-    from torch.nn.attention.varlen import varlen_attn
+    """FlashAttention 2 as torch has it, which takes no blocks: each request has a copy of its own.
+
+    So it finds nothing that requests share in L2, as those that take blocks may.
+    """
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+    from torch.nn.functional import scaled_dot_product_attention
 
     cache, longest = batch.cache, int(batch.cache.lengths.max())
-    starts = torch.arange(len(batch.query) + 1, dtype=torch.int32, device=batch.query.device)
-    # Its pages must be contiguous: a copy of the cache, made before anything is timed.
-    keys, values = cache.keys.contiguous(), cache.values.contiguous()
+    if int(cache.lengths.min()) < longest:
+        raise ValueError("requests differ in length")
+    blocks = cache.table[:, : -(-longest // cache.block)].long()
+    keys, values = (
+        each[blocks].flatten(1, 2)[:, :longest].transpose(1, 2)
+        for each in (cache.keys, cache.values)
+    )
+    query = batch.query[:, :, None]
 
     def call() -> torch.Tensor:
-        return varlen_attn(
-            batch.query,
-            keys,
-            values,
-            starts,
-            None,
-            1,
-            longest,
-            scale=batch.scale,
-            enable_gqa=True,
-            seqused_k=cache.lengths,
-            block_table=cache.table,
-        )
+        with sdpa_kernel(SDPBackend.FLASH_ATTENTION):
+            return scaled_dot_product_attention(
+                query, keys, values, scale=batch.scale, enable_gqa=True
+            )[:, :, 0]
 
     return call
 

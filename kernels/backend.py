@@ -87,6 +87,11 @@ class SharedPrefixBackend(FlashAttentionBackend):  # type: ignore[misc]
         return False
 
     @classmethod
+    def supports_device_cpu_query_lens_mismatch(cls) -> bool:
+        """Not served: which requests are decodes is read from the host's lengths of queries."""
+        return False
+
+    @classmethod
     def supports_batch_invariance(cls) -> bool:
         """Not promised: what a request shares with others decides the order of its sums."""
         return False

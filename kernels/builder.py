@@ -5,23 +5,21 @@ from __future__ import annotations
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
+import torch
 from vllm.v1.attention.backend import AttentionCGSupport
 from vllm.v1.attention.backends.flash_attn import FlashAttentionMetadataBuilder
 from vllm.v1.attention.backends.utils import split_decodes_and_prefills
 
 from outcore.kernels.audit import Audit
-from outcore.kernels.check import check
 from outcore.kernels.choice import LEAST_SAVING, Choice, kind_of
-from outcore.kernels.decode import Decoder
+from outcore.kernels.fit import fitted, made
 from outcore.kernels.graphs import follow, whole_graphs
 from outcore.kernels.looks import Looks
-from outcore.kernels.planner import Planner
-from outcore.kernels.shape import Shape
+from outcore.kernels.shape import Shape, Tuning
 from outcore.kernels.watch import Watch
 
 if TYPE_CHECKING:
-    import torch
-
+    from outcore.kernels.decode import Decoder
     from outcore.kernels.groups import Plan
 
 # Fields of vLLM's metadata with an entry for each request.
@@ -86,26 +84,22 @@ class SharedPrefixBuilder(FlashAttentionMetadataBuilder):  # type: ignore[misc]
         self.supports_draft_decode_metadata_update = False
         # Decodes first, as `build` needs them.
         self._init_reorder_batch_threshold(1, supports_spec_as_decode=False)
-        self.decoder = Decoder(
-            Shape(
-                heads=self.num_heads_q,
-                kv_heads=kv_cache_spec.num_kv_heads,
-                head=kv_cache_spec.head_size,
-                block=kv_cache_spec.block_size,
-                requests=vllm_config.scheduler_config.max_num_seqs,
-                tokens=vllm_config.model_config.max_model_len,
-                dtype=kv_cache_spec.dtype,
-            ),
-            device,
-        )
-        self._plan_of = Planner(
-            self.decoder.shape.requests,
-            -(-self.decoder.shape.tokens // kv_cache_spec.block_size),
-            self.decoder.steps,
-            self.decoder.limits,
+        shape = Shape(
+            heads=self.num_heads_q,
+            kv_heads=kv_cache_spec.num_kv_heads,
+            head=kv_cache_spec.head_size,
+            block=kv_cache_spec.block_size,
+            requests=vllm_config.scheduler_config.max_num_seqs,
+            tokens=vllm_config.model_config.max_model_len,
+            dtype=kv_cache_spec.dtype,
         )
         if device.type == "cuda":
-            check(self.decoder, self._plan_of)
+            card = torch.cuda.get_device_properties(device)
+            self.decoder, self._plan_of = fitted(
+                shape, device, card.shared_memory_per_multiprocessor
+            )
+        else:
+            self.decoder, self._plan_of = made(shape, device, Tuning())
         self.choice = Choice()
         self._figures = Watch(device, 2)
         self._audit = Audit(device, len(layer_names))

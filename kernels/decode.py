@@ -29,6 +29,13 @@ class Decoder:
 
     One serves all layers of a model, one after the other. It allocates in its constructor
     alone, and neither waits for the device nor launches a grid whose size depends on the batch.
+
+    Attributes:
+        shape: of the model.
+        tuning: of the kernels.
+        limits: of plans.
+        steps: lengths that a plan's work may be split into.
+        compiled: what Triton made of the kernels for shared and for own tokens, once they ran.
     """
 
     def __init__(
@@ -54,21 +61,24 @@ class Decoder:
         members = tuning.rows // group
         if not cores:
             cores = _cores(device)
-        self._programs = cores * tuning.programs_per_core
+        programs = cores * tuning.programs_per_core
+        own_programs = cores * tuning.own_programs_per_core
         # As many items as programs, and one remainder for each tile.
-        spare = -(-self._programs // shape.kv_heads)
+        spare, own_spare = (-(-each // shape.kv_heads) for each in (programs, own_programs))
         self.limits = Limits(
             block=shape.block,
             counters=_COUNTERS,
             kv_heads=shape.kv_heads,
             tile_members=members,
-            programs=self._programs,
+            programs=programs,
+            own_programs=own_programs,
             shared_slots=LEVELS * shape.requests + spare * members,
-            own_slots=shape.requests + spare,
+            own_slots=shape.requests + own_spare,
             min_members=tuning.min_members,
             min_tokens=tuning.min_tokens,
         )
         self.steps = ladder(shape.tokens, device)
+        self.compiled: tuple[Any, Any] = (None, None)
         slots = self.limits.shared_slots + self.limits.own_slots
         self._outputs = torch.empty(
             (slots, shape.heads, shape.head), dtype=torch.float32, device=device
@@ -102,10 +112,16 @@ class Decoder:
         """
         group = self.shape.heads // self.shape.kv_heads
         small = max(_SMALLEST_PRODUCT, _power(group))
-        self._partial(query, cache, plan.shared, scale, 0, self.tuning.rows, self.tuning.cols)
-        self._partial(
-            query, cache, plan.own, scale, self.limits.shared_slots, small, self.tuning.own_cols
-        )
+        tuning, limits = self.tuning, self.limits
+        self.compiled = (
+            self._partial(
+                query, cache, plan.shared, scale, 0, limits.programs, tuning.rows, tuning.cols
+            ),
+            self._partial(
+                query, cache, plan.own, scale, limits.shared_slots, limits.own_programs, small,
+                tuning.own_cols,
+            ),
+        )  # fmt: skip
         shared_prefix.merge_kernel[(len(query), -(-self.shape.heads // small))](
             plan.pieces,
             self._outputs,
@@ -129,25 +145,20 @@ class Decoder:
         tiles: Tiles,
         scale: float,
         slot_offset: int,
+        programs: int,
         height: int,
         cols: int,
-    ) -> None:
+    ) -> Any:
         shape, head_pad = self.shape, _power(self.shape.head)
         keys, values = cache.keys, cache.values
         options: dict[str, Any] = {"num_warps": self.tuning.warps, "num_stages": self.tuning.stages}
-        shared_prefix.partial_kernel[(self._programs,)](
+        return shared_prefix.partial_kernel[(programs,)](
             query,
             keys,
             values,
             cache.table,
             tiles.rows,
-            tiles.first,
-            tiles.members,
-            tiles.source,
-            tiles.begin,
-            tiles.end,
-            tiles.item,
-            tiles.slot,
+            tiles.about,
             tiles.tile_of,
             tiles.size,
             self._outputs,
@@ -162,8 +173,9 @@ class Decoder:
             values.stride(1),
             values.stride(2),
             cache.table.stride(0),
+            tiles.about.stride(0),
             slot_offset,
-            self._programs,
+            programs,
             kv_heads=shape.kv_heads,
             group=shape.heads // shape.kv_heads,
             block=shape.block,

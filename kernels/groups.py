@@ -97,7 +97,7 @@ def find(table: torch.Tensor, lengths: torch.Tensor, steps: torch.Tensor, limits
         begin=outer * limits.block,
         end=torch.maximum(lengths, outer * limits.block),
         lengths=steps,
-        programs=limits.programs,
+        programs=limits.own_programs,
         kv_heads=limits.kv_heads,
         slots=limits.own_slots,
     )

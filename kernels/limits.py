@@ -19,7 +19,8 @@ class Limits:
             together, which costs time and nothing else.
         kv_heads: key-value heads.
         tile_members: requests that one tile takes.
-        programs: that run at once.
+        programs: that run at once for shared tokens.
+        own_programs: the same for own ones.
         shared_slots: room for partial results of shared stretches; at least `LEVELS` times the
             requests.
         own_slots: room for those of the rest; at least the requests.
@@ -32,6 +33,7 @@ class Limits:
     kv_heads: int
     tile_members: int
     programs: int
+    own_programs: int
     shared_slots: int
     own_slots: int
     min_members: int = 4

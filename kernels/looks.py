@@ -9,7 +9,7 @@ _SOON, _LATE = 8, 64
 class Looks:
     """Says which plain batches are planned, to learn what they share.
 
-    A plan costs the device some two hundred small operations, so a batch in which nothing was
+    A plan costs the device some 250 small operations, so a batch in which nothing was
     found is not looked at again soon, unless requests have joined it.
     """
 

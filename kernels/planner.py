@@ -1,4 +1,4 @@
-"""Plans made as one CUDA graph: some two hundred small operations, launched by one call."""
+"""Plans made as one CUDA graph: some 250 small operations, launched by one call."""
 
 from __future__ import annotations
 

@@ -19,18 +19,22 @@ class Tuning:
         cols: tokens taken at once.
         own_cols: the same for a request's own tokens.
         warps: of a program.
-        stages: of loads under way.
-        programs_per_core: that run at once on one multiprocessor.
+        stages: of loads under way. Each tile takes two of them, since where keys lie is a load
+            too: with 3 or 4 one tile is read when the last has been multiplied, and nothing is
+            under way meanwhile; with 5 or 6 the next one is.
+        programs_per_core: for shared tokens, that run at once on one multiprocessor.
+        own_programs_per_core: the same for a request's own tokens.
         min_members: requests that must share tokens.
         min_tokens: that they must share.
     """
 
     rows: int = 64
     cols: int = 64
-    own_cols: int = 64
+    own_cols: int = 32
     warps: int = 4
-    stages: int = 3
+    stages: int = 5
     programs_per_core: int = 2
+    own_programs_per_core: int = 4
     min_members: int = 4
     min_tokens: int = 512
 

@@ -75,20 +75,14 @@ def _step(
 
 
 # Numbers that differ from batch to batch or from launch to launch must not mean another compile.
-@triton.jit(do_not_specialize=("table_row", "slot_offset", "programs"))  # type: ignore[untyped-decorator]
+@triton.jit(do_not_specialize=("table_row", "tiles", "slot_offset", "programs"))  # type: ignore[untyped-decorator]
 def partial_kernel(
     query: tl.tensor,
     keys: tl.tensor,
     values: tl.tensor,
     table: tl.tensor,
     rows: tl.tensor,
-    first: tl.tensor,
-    members: tl.tensor,
-    source: tl.tensor,
-    begin: tl.tensor,
-    end: tl.tensor,
-    item: tl.tensor,
-    slot: tl.tensor,
+    about: tl.tensor,
     tile_of: tl.tensor,
     size: tl.tensor,
     outputs: tl.tensor,
@@ -103,6 +97,7 @@ def partial_kernel(
     value_token: tl.tensor,
     value_head: tl.tensor,
     table_row: tl.tensor,
+    tiles: tl.tensor,
     slot_offset: tl.tensor,
     programs: tl.tensor,
     kv_heads: tl.constexpr,
@@ -115,7 +110,7 @@ def partial_kernel(
     widen: tl.constexpr,
     precision: tl.constexpr,
 ) -> None:
-    """Attention of tiles of queries to stretches of tokens.
+    """Attention of tiles of queries to stretches of tokens; `about` is as in `tiles.Tiles`.
 
     Writes, for each slot and head, the output over the stretch [slots, heads, head] and the
     log-sum-exp of its scores [slots, heads], base 2, both float32. `height` is the number of
@@ -129,18 +124,22 @@ def partial_kernel(
     length = tl.load(size + 1)
     for number in range(tl.program_id(0), count, programs):
         kv_head = number % kv_heads
-        tile = tl.load(tile_of + number // kv_heads)
-        split = number // kv_heads - tl.load(item + tile)
-        many = tl.load(members + tile)
-        row = tl.load(rows + tl.load(first + tile) + member, mask=member < many, other=-1)
+        tile = about + tl.load(tile_of + number // kv_heads)
+        first = tl.load(tile)
+        many = tl.load(tile + tiles)
+        source = tl.load(tile + 2 * tiles)
+        begin = tl.load(tile + 3 * tiles)
+        end = tl.load(tile + 4 * tiles)
+        split = number // kv_heads - tl.load(tile + 5 * tiles)
+        row = tl.load(rows + first + member, mask=member < many, other=-1)
         there = (row >= 0) & (lane < (height // group) * group)
         heads = kv_head * group + lane % group
-        start = tl.load(begin + tile) + split * length
-        stop = tl.minimum(start + length, tl.load(end + tile))
+        start = begin + split * length
+        stop = tl.minimum(start + length, end)
         at_query = query + row.to(tl.int64) * query_row + heads * query_head
         wanted = there[:, None] & (d < head)[None, :]
         q = tl.load(at_query[:, None] + d[None, :], mask=wanted, other=0.0)
-        blocks = table + tl.load(source + tile).to(tl.int64) * table_row
+        blocks = table + source.to(tl.int64) * table_row
         at_keys = keys + kv_head * key_head
         at_values = values + kv_head * value_head
         peak = tl.full([height], float("-inf"), tl.float32)
@@ -159,7 +158,10 @@ def partial_kernel(
                 key_block, key_token, value_block, value_token, scale,
                 block, head, head_pad, cols, True, widen, precision,
             )  # fmt: skip
-        place = (slot_offset + tl.load(slot + tile) + split * many + member).to(tl.int64)
+        # Read again, or not before now: the loop needs all registers that there are.
+        many = tl.load(tile + tiles)
+        slot = tl.load(tile + 6 * tiles) + (number // kv_heads - tl.load(tile + 5 * tiles)) * many
+        place = (slot_offset + slot + member).to(tl.int64)
         place = place * (kv_heads * group) + heads
         tl.store(outputs + place[:, None] * head + d[None, :], acc / total[:, None], mask=wanted)
         tl.store(weights + place, peak + tl.log2(total), mask=there)

@@ -26,30 +26,59 @@ class Tiles:
     Attributes:
         rows: [places] int32; requests, those of a tile next to one another. -1 for one that was
             found not to share the tile's tokens after all.
-        first: [tiles] int32; where in `rows` a tile's requests begin.
-        members: [tiles] int32; how many it has.
-        source: [tiles] int32; request whose blocks are read.
-        begin: [tiles] int32; its first token.
-        end: [tiles] int32; the token after its last.
-        item: [tiles] int32; number of its first item.
-        slot: [tiles] int32; where its partial results begin: those of item s and member j are
-            at slot + s * members + j.
-        splits: [tiles] int32; how many items it has.
+        about: [FIELDS, tiles] int32; what is known of each tile: the properties below, in
+            their order. One tensor, since each argument of a launch costs the host time.
         tile_of: [items] int32; each item's tile.
         size: [2] int32; how many items there are, and tokens of each.
     """
 
     rows: torch.Tensor
-    first: torch.Tensor
-    members: torch.Tensor
-    source: torch.Tensor
-    begin: torch.Tensor
-    end: torch.Tensor
-    item: torch.Tensor
-    slot: torch.Tensor
-    splits: torch.Tensor
+    about: torch.Tensor
     tile_of: torch.Tensor
     size: torch.Tensor
+
+    @property
+    def first(self) -> torch.Tensor:
+        """[tiles]; where in `rows` a tile's requests begin."""
+        return self.about[0]
+
+    @property
+    def members(self) -> torch.Tensor:
+        """[tiles]; how many requests it has."""
+        return self.about[1]
+
+    @property
+    def source(self) -> torch.Tensor:
+        """[tiles]; request whose blocks are read."""
+        return self.about[2]
+
+    @property
+    def begin(self) -> torch.Tensor:
+        """[tiles]; its first token."""
+        return self.about[3]
+
+    @property
+    def end(self) -> torch.Tensor:
+        """[tiles]; the token after its last."""
+        return self.about[4]
+
+    @property
+    def item(self) -> torch.Tensor:
+        """[tiles]; number of its first item."""
+        return self.about[5]
+
+    @property
+    def slot(self) -> torch.Tensor:
+        """[tiles]; where its partial results begin.
+
+        Those of item s and member j are at slot + s * members + j.
+        """
+        return self.about[6]
+
+    @property
+    def splits(self) -> torch.Tensor:
+        """[tiles]; how many items it has."""
+        return self.about[7]
 
 
 def ladder(longest: int, device: torch.device) -> torch.Tensor:
@@ -109,16 +138,6 @@ def cut(
     # Beyond the last item this is the number of tiles, which no program reads.
     tile_of = torch.searchsorted(ends, at, right=True)
     size = torch.stack((ends[-1], lengths.index_select(0, best)[0].to(ends.dtype)))
-    return Tiles(
-        rows=rows.int(),
-        first=first.int(),
-        members=members.int(),
-        source=source.int(),
-        begin=begin.int(),
-        end=end.int(),
-        item=(ends - chosen).int(),
-        slot=(slot_ends - chosen * members).int(),
-        splits=chosen.int(),
-        tile_of=tile_of.int(),
-        size=size.int(),
-    )
+    slot = slot_ends - chosen * members
+    about = torch.stack((first, members, source, begin, end, ends - chosen, slot, chosen))
+    return Tiles(rows=rows.int(), about=about.int(), tile_of=tile_of.int(), size=size.int())

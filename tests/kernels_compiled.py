@@ -21,10 +21,10 @@ from triton.backends.nvidia import compiler as nvidia
 from triton.compiler import ASTSource
 
 from outcore.kernels import shared_prefix
+from outcore.kernels.shape import Tuning
 
 FLOATS = {"outputs": "*fp32", "weights": "*fp32", "scale": "fp32"}
-NUMBERS = ("table", "rows", "first", "members", "source", "begin", "end", "item", "slot",
-           "tile_of", "size", "pieces")  # fmt: skip
+NUMBERS = ("table", "rows", "about", "tile_of", "size", "pieces")
 STRIDES = ("query_row", "query_head", "key_block", "key_token", "key_head", "value_block",
            "value_token", "value_head", "result_row", "result_head")  # fmt: skip
 
@@ -63,17 +63,23 @@ def stack(made: Any) -> str:
     return str(found[-1])
 
 
+def under_way(made: Any) -> int:
+    """Groups of loads that are still under way when a round of the loop has what it needs."""
+    return max(map(int, re.findall(r"async_wait [^\n]*num = (\d+)", made.asm["ttgir"])))
+
+
 def main(capability: int, height: int, group: int, head: int, block: int) -> None:
     """Print sizes and instructions, a name and a number on each line."""
     pad = 1 << (head - 1).bit_length()
+    cols = Tuning().cols if height > 16 else Tuning().own_cols
     model = {"head": head, "head_pad": pad}
-    taken = {"block": block, "height": height, "cols": 64 * 128 // max(128, pad)}
+    taken = {"block": block, "height": height, "cols": cols * 128 // max(128, pad)}
     part = compiled(
         shared_prefix.partial_kernel,
         capability,
         {"kv_heads": 8, "group": group, "widen": False, "precision": "tf32", **taken, **model},
         num_warps=8 if height > 64 else 4,
-        num_stages=3,
+        num_stages=Tuning().stages,
     )  # fmt: skip
     merge = compiled(
         shared_prefix.merge_kernel,
@@ -85,6 +91,7 @@ def main(capability: int, height: int, group: int, head: int, block: int) -> Non
     print("merge_cubin", len(merge.asm["cubin"]))
     print("partial_stack", stack(part))
     print("merge_stack", stack(merge))
+    print("under_way", under_way(part))
     print("shared", part.metadata.shared)
     for instruction in ("wgmma", "cp.async"):
         print(instruction, part.asm["ptx"].count(f"{instruction}."))

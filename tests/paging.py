@@ -142,6 +142,7 @@ def limits_of(batch: Tables, *, block: int, **changed: int) -> Limits:
         "kv_heads": 2,
         "tile_members": 16,
         "programs": 64,
+        "own_programs": 64,
         "shared_slots": 2 * len(batch.table) + 16 * 32,
         "own_slots": len(batch.table) + 32,
         "min_members": 4,

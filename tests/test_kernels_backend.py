@@ -145,6 +145,7 @@ def test_what_is_served(served: dict[str, Any]) -> None:
         ({"has_sliding_window": True}, "sliding window not supported"),
         ({"use_non_causal": True}, "non-causal attention not supported"),
         ({"use_batch_invariant": True}, "batch invariance not supported"),
+        ({"use_adaptive_verification": True}, "device-cpu query lens mismatch not supported"),
         ({"attn_type": "encoder_only"}, "attention type encoder_only not supported"),
         ({"use_pcp": True}, "PCP not supported"),
         ({"use_dcp": True}, "DCP not supported"),
@@ -158,7 +159,7 @@ def test_what_is_refused_when_vllm_chooses_the_backend(
     known = signature(SharedPrefixBackend.validate_configuration).parameters
     if not refused.keys() <= known.keys():
         pytest.skip("this vLLM does not ask; layers refuse it when they are made")
-    assert reason in reasons(**refused)
+    assert any(said.startswith(reason) for said in reasons(**refused))
 
 
 LAYER = {

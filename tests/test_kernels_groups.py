@@ -213,6 +213,26 @@ def test_ladder_reaches_the_longest_request() -> None:
         assert all(step % SHORTEST == 0 for step in steps)
 
 
+def test_room_for_more_requests_and_blocks_changes_nothing() -> None:
+    batch = tables([Requests(20, ("a",)), Requests(5, ("b",)), Requests(2)], {"a": 40, "b": 33},
+                   block=16)  # fmt: skip
+    # As on a GPU, where a plan is always made for the largest batch; rows begin with another's.
+    requests = len(batch.table)
+    table = batch.table[torch.arange(requests + 6) % requests]
+    table = torch.cat((table, table[:, :7]), dim=1)
+    lengths = torch.cat((batch.lengths, batch.lengths.new_zeros(6)))
+    limits = limits_of(batch, block=16)
+    wanted = plan_of(batch)
+    plan = find(table, lengths, ladder(8_192, CPU), limits)
+    there = wanted.pieces[..., 2] > 0
+    assert (plan.pieces[:requests, :, 2] == wanted.pieces[..., 2]).all()
+    assert (plan.pieces[:requests][there] == wanted.pieces[there]).all()
+    assert (plan.pieces[requests:, :, 2] == 0).all()
+    assert (plan.shared.size == wanted.shared.size).all()
+    assert (plan.own.size == wanted.own.size).all()
+    assert (plan.tokens == wanted.tokens).all()
+
+
 def test_nothing_waits_for_the_device() -> None:
     batch = tables([Requests(20, ("a",)), Requests(5)], {"a": 40}, block=16)
     limits = limits_of(batch, block=16)
