@@ -24,7 +24,7 @@ from outcore.models.weights import ensure
 if TYPE_CHECKING:
     from systems import Models
 
-    from outcore.engine.batcher import Batcher
+    from outcore.engine.batching.batcher import Batcher
 
 Render = Callable[[Sequence[Message]], Prompt]
 

@@ -15,8 +15,8 @@ from tasks import pairs as pairs_task
 from tasks.item import Draw
 from tasks.window import pool
 
-from outcore.engine.corpus import stage
-from outcore.engine.layout import layout_of
+from outcore.engine.context.corpus import stage
+from outcore.engine.context.layout import layout_of
 from outcore.kernel_sandbox.inside.corpus import open_context
 from outcore.kernel_sandbox.inside.dates import as_date
 from outcore.kernel_sandbox.inside.pairing import group, pairs

@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from outcore.engine.corpus import stage
+from outcore.engine.context.corpus import stage
 from outcore.kernel_sandbox import Kernel, KernelSpec
 
 STARTS, CELLS, CALLS = 10, 200, 2000

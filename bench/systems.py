@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from outcore.engine.budget import Usage
 from outcore.engine.clip import clip
-from outcore.engine.corpus import stage
+from outcore.engine.context.corpus import stage
 from outcore.models.engine import Priority, Request
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from tasks.item import Item
 
     from outcore.config import Budget
-    from outcore.engine.batcher import Batcher
+    from outcore.engine.batching.batcher import Batcher
     from outcore.engine.rlm import RLM
 
 T = TypeVar("T")

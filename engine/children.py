@@ -14,14 +14,14 @@ import shutil
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Self
 
-from outcore.engine.corpus import stage
+from outcore.engine.context.corpus import stage
 from outcore.engine.subcalls import text_of
 from outcore.errors import ConfigError, IncompleteAnswer, OutcoreError
 from outcore.models.engine import Asked, check_chars
 
 if TYPE_CHECKING:
     from outcore.engine.budget import Spending
-    from outcore.engine.corpus import Corpus
+    from outcore.engine.context.corpus import Corpus
     from outcore.engine.question import Question
     from outcore.engine.result import Completion
 

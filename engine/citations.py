@@ -14,8 +14,8 @@ from outcore.engine.result import Citation
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from outcore.engine.corpus import Corpus
-    from outcore.engine.search import Passage
+    from outcore.engine.context.corpus import Corpus
+    from outcore.engine.context.search import Passage
 
 _MOST = 5
 _LONGEST_LINE = 400

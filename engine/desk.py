@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from outcore.engine.children import Children
-    from outcore.engine.corpus import Corpus
-    from outcore.engine.search import Passage, SearchIndex
+    from outcore.engine.context.corpus import Corpus
+    from outcore.engine.context.search import Passage, SearchIndex
     from outcore.models.engine import Engine
 
 _MOST_PASSAGES = 100

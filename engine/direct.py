@@ -11,9 +11,9 @@ from outcore.engine.run import Outcome
 from outcore.models.engine import Priority, Request
 
 if TYPE_CHECKING:
-    from outcore.engine.batcher import Batcher
+    from outcore.engine.batching.batcher import Batcher
     from outcore.engine.budget import Spending
-    from outcore.engine.corpus import Corpus
+    from outcore.engine.context.corpus import Corpus
     from outcore.engine.trajectory import Trajectory
     from outcore.models.engine import Engine, Prompt
 

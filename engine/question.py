@@ -11,21 +11,21 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from outcore.engine.advice import advice
-from outcore.engine.card import card
 from outcore.engine.children import Children
 from outcore.engine.citations import cite
+from outcore.engine.context.card import card
+from outcore.engine.context.layout import layout_of
+from outcore.engine.context.search import SearchIndex
 from outcore.engine.desk import Desk, Draft
 from outcore.engine.direct import Direct
 from outcore.engine.endings import end
 from outcore.engine.form import Form
-from outcore.engine.layout import layout_of
 from outcore.engine.plans.planner import counted
 from outcore.engine.plans.scene import Scene
 from outcore.engine.plans.wording import listings
 from outcore.engine.profile import Profile
 from outcore.engine.result import Completion
 from outcore.engine.run import Outcome, Run
-from outcore.engine.search import SearchIndex
 from outcore.engine.subcalls import SubCalls
 from outcore.kernel_sandbox import Kernel, KernelSpec
 from outcore.models.engine import Priority
@@ -34,11 +34,11 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
     from outcore.config import Settings
-    from outcore.engine.batcher import Batchers
+    from outcore.engine.batching.batcher import Batchers
     from outcore.engine.budget import Spending
-    from outcore.engine.corpus import Corpus
+    from outcore.engine.context.corpus import Corpus
+    from outcore.engine.context.search import Passage
     from outcore.engine.result import Citation
-    from outcore.engine.search import Passage
     from outcore.engine.trajectory import Trajectory
     from outcore.kernel_sandbox import Handler, Pool
     from outcore.models.serve import Served

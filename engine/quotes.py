@@ -6,8 +6,8 @@ import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from outcore.engine.corpus import Corpus
-    from outcore.engine.search import SearchIndex
+    from outcore.engine.context.corpus import Corpus
+    from outcore.engine.context.search import SearchIndex
 
 _PASSAGES = 5
 _LONGEST = 4_000

@@ -12,15 +12,15 @@ from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, Self
 
 from outcore.config import Settings, home
-from outcore.engine.batcher import Batchers
+from outcore.engine.batching.batcher import Batchers
+from outcore.engine.batching.memo import Memo
 from outcore.engine.budget import Spending
 from outcore.engine.children import INSTRUCTION_INSIDE
+from outcore.engine.context.staging import Staging
 from outcore.engine.loop import LoopThread
-from outcore.engine.memo import Memo
 from outcore.engine.profile import Profile
 from outcore.engine.question import Question
 from outcore.engine.result import Completion
-from outcore.engine.staging import Staging
 from outcore.engine.trajectory import Trajectory
 from outcore.errors import ConfigError, OutcoreError
 from outcore.kernel_sandbox import Pool, tiers
@@ -31,7 +31,7 @@ from outcore.reaper import owner, reaper
 
 if TYPE_CHECKING:
     from outcore.config import Budget
-    from outcore.engine.corpus import Corpus
+    from outcore.engine.context.corpus import Corpus
     from outcore.models.progress import Progress
 
 __all__ = ["RLM", "Completion"]

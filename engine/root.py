@@ -15,7 +15,7 @@ from outcore.errors import PromptTooLong
 from outcore.models.engine import Priority, Request
 
 if TYPE_CHECKING:
-    from outcore.engine.batcher import Batcher
+    from outcore.engine.batching.batcher import Batcher
     from outcore.engine.budget import Spending
     from outcore.engine.plans.scene import Scene
     from outcore.engine.profile import Profile

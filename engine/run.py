@@ -21,7 +21,7 @@ from outcore.engine.source_code import blank
 from outcore.errors import ModelError, PromptTooLong, SandboxError
 
 if TYPE_CHECKING:
-    from outcore.engine.batcher import Batcher
+    from outcore.engine.batching.batcher import Batcher
     from outcore.engine.budget import Spending
     from outcore.engine.plans.scene import Scene
     from outcore.engine.profile import Profile

@@ -25,7 +25,7 @@ from outcore.models.typed import Shape
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from outcore.engine.batcher import Batchers
+    from outcore.engine.batching.batcher import Batchers
     from outcore.engine.budget import Spending
     from outcore.models.engine import Generation
 

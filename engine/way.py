@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from outcore.engine.batcher import Batcher
+    from outcore.engine.batching.batcher import Batcher
     from outcore.engine.budget import Usage
 
 

@@ -6,7 +6,7 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from outcore.config import home
-from outcore.engine.memo import Memo
+from outcore.engine.batching.memo import Memo
 from outcore.models.units import human
 
 if TYPE_CHECKING:

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 from scripted import ScriptedEngine, giving, said
 
 from outcore.config import Budget, Settings
-from outcore.engine.batcher import Batchers
+from outcore.engine.batching.batcher import Batchers
 from outcore.engine.budget import Spending
-from outcore.engine.card import card
-from outcore.engine.corpus import stage
-from outcore.engine.layout import layout_of
+from outcore.engine.context.card import card
+from outcore.engine.context.corpus import stage
+from outcore.engine.context.layout import layout_of
 from outcore.engine.plans.scene import Scene
 from outcore.engine.question import Question
 from outcore.engine.trajectory import Trajectory, read

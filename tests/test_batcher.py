@@ -11,12 +11,12 @@ import pytest
 from scripted import ScriptedEngine, said
 
 from outcore.config import Budget
-from outcore.engine.batcher import Batcher
+from outcore.engine.batching.admission import Admission
+from outcore.engine.batching.affinity import Affinity
+from outcore.engine.batching.batcher import Batcher
+from outcore.engine.batching.identity import identity
+from outcore.engine.batching.memo import Memo
 from outcore.engine.budget import Spending, Usage
-from outcore.engine.homes import Homes
-from outcore.engine.identity import identity
-from outcore.engine.lane import Lane
-from outcore.engine.memo import Memo
 from outcore.engine.speculation import Speculation
 from outcore.engine.way import Way
 from outcore.errors import BudgetExceeded, ModelError, ModelUnavailable, PromptTooLong
@@ -451,22 +451,22 @@ def on_slice(number: int) -> TokenPrompt:
 
 
 def test_a_slice_has_a_home_until_waiting_there_costs_more_than_computing_it_again() -> None:
-    lanes = [Lane(8, None, 16) for _ in range(3)]
-    homes = Homes(lanes)
+    replicas = [Admission(8, None, 16) for _ in range(3)]
+    affinity = Affinity(replicas)
     where: dict[int, list[int]] = {n: [] for n in range(3)}
     for _ in range(4):
         for number in range(3):
-            chosen, cost = homes.choose(on_slice(number), 1001, 9)
-            lanes[chosen].backlog += cost
+            chosen, cost = affinity.choose(on_slice(number), 1001, 9)
+            replicas[chosen].backlog += cost
             where[number].append(chosen)
     assert all(len(set(chosen)) == 1 for chosen in where.values())
     assert {chosen[0] for chosen in where.values()} == {0, 1, 2}
     busy = where[0][0]
-    lanes[busy].backlog += 5_000
-    moved, cost = homes.choose(on_slice(0), 1001, 9)
+    replicas[busy].backlog += 5_000
+    moved, cost = affinity.choose(on_slice(0), 1001, 9)
     assert moved != busy
     assert cost == 1010
-    assert homes.choose(on_slice(0), 1001, 9) == (moved, 10)
+    assert affinity.choose(on_slice(0), 1001, 9) == (moved, 10)
 
 
 async def test_replicas_share_the_work_slice_by_slice() -> None:

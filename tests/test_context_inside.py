@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from outcore.engine.corpus import stage
+from outcore.engine.context.corpus import stage
 from outcore.kernel_sandbox.inside import containers, staged, text
 from outcore.kernel_sandbox.inside.corpus import open_context
 from outcore.kernel_sandbox.inside.queries import as_text, pairs

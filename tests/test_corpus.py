@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from outcore.engine.card import card
-from outcore.engine.corpus import Corpus, Place, stage
-from outcore.engine.layout import layout_of
-from outcore.engine.textfile import read_parts
+from outcore.engine.context.card import card
+from outcore.engine.context.corpus import Corpus, Place, stage
+from outcore.engine.context.layout import layout_of
+from outcore.engine.context.textfile import read_parts
 from outcore.errors import BadContext
 from outcore.kernel_sandbox.inside.corpus import open_context
 

@@ -15,7 +15,7 @@ from sandboxing import descendants
 
 from outcore.config import Budget
 from outcore.engine import rlm as module
-from outcore.engine.corpus import stage
+from outcore.engine.context.corpus import stage
 from outcore.engine.rlm import RLM
 from outcore.engine.trajectory import read
 from outcore.errors import BadContext
@@ -145,7 +145,7 @@ def test_direct_answers_are_held_to_it(late: Any) -> None:
 
 def test_a_direct_answer_is_a_last_turn(late: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     # Of the seconds, only some of those are left that are kept back for it.
-    from outcore.engine import staging
+    from outcore.engine.context import staging
 
     def slow(*args: Any, **named: Any) -> Any:
         time.sleep(2.5)
@@ -211,12 +211,12 @@ def test_a_context_that_takes_longer_to_read(late: Any, tmp_path: Path) -> None:
 
 def test_a_folder_that_takes_longer_to_walk(late: Any, tmp_path: Path) -> None:
     def endless(folder: Path) -> Iterator[Any]:
-        from outcore.engine.folder import Skipped
+        from outcore.engine.context.folder import Skipped
 
         while True:
             yield Skipped("x", "y")
 
-    from outcore.engine import sources
+    from outcore.engine.context import sources
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sources, "walk", endless)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from planning import planned, scene_of
 
-from outcore.engine.corpus import stage
+from outcore.engine.context.corpus import stage
 from outcore.engine.plans.planner import offered
 from outcore.kernel_sandbox.inside.corpus import open_context
 from outcore.kernel_sandbox.inside.extent import Extent

@@ -26,8 +26,8 @@ from test_http_engine import completion, server
 from test_run import ask, cell
 
 from outcore.config import Budget
-from outcore.engine import retries
-from outcore.engine.batcher import Batcher
+from outcore.engine.batching import retries
+from outcore.engine.batching.batcher import Batcher
 from outcore.engine.rlm import RLM
 from outcore.engine.trajectory import read
 from outcore.errors import EngineDied, ModelError, ModelUnavailable, WeightsError

@@ -18,7 +18,7 @@ import pytest
 from fault_host import Script
 from leftovers import Command, paths
 
-from outcore.engine.memo_entry import decode
+from outcore.engine.batching.memo_entry import decode
 from outcore.engine.trajectory import read
 from outcore.kernel_sandbox.session import sessions_folder
 from outcore.reaper import owner, remove, sweep

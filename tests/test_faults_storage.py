@@ -29,10 +29,10 @@ from test_memo import key, said, warnings
 from test_run import ask, cell
 
 from outcore.config import Budget
-from outcore.engine import memo as memo_module
-from outcore.engine import memo_database
-from outcore.engine.memo import Memo
-from outcore.engine.memo_file import MemoFile
+from outcore.engine.batching import memo as memo_module
+from outcore.engine.batching import memo_database
+from outcore.engine.batching.memo import Memo
+from outcore.engine.batching.memo_file import MemoFile
 from outcore.engine.rlm import RLM
 from outcore.engine.trajectory import Damaged, Trajectory, read
 from outcore.errors import OutcoreError
@@ -73,7 +73,7 @@ import asyncio, contextlib, json, sys
 from pathlib import Path
 from scripted import giving
 from test_run import ask, cell
-from outcore.engine.memo import Memo
+from outcore.engine.batching.memo import Memo
 
 disk = Path(sys.argv[1])
 
@@ -128,7 +128,7 @@ def test_a_disk_that_fills_up_costs_the_record_and_not_the_answer(tmp_path: Path
 
 
 _BEFORE = f"""{_SETTING}
-from outcore.engine.corpus import stage
+from outcore.engine.context.corpus import stage
 from outcore.engine.trajectory import Trajectory
 from outcore.errors import OutcoreError
 fill()
@@ -603,7 +603,7 @@ def test_nothing_but_names_comes_from_the_wall_clock() -> None:
                     ):
                         found.add((f"{file.relative_to(ROOT)}", called))
     assert found == {
-        ("engine/memo_database.py", "time.strftime"),  # the name of a file set aside
+        ("engine/batching/memo_database.py", "time.strftime"),  # the name of a file set aside
         ("engine/rlm.py", "time.strftime"),  # the name of a run's folder
     }
 

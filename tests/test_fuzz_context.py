@@ -11,10 +11,10 @@ from fuzzing import examples, rounds
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from outcore.engine import blob, search, textfile
-from outcore.engine.corpus import stage
-from outcore.engine.layout import layout_of
-from outcore.engine.search import SearchIndex
+from outcore.engine.context import blob, search, textfile
+from outcore.engine.context.corpus import stage
+from outcore.engine.context.layout import layout_of
+from outcore.engine.context.search import SearchIndex
 from outcore.errors import BadContext, ConfigError
 from outcore.kernel_sandbox.inside import staged as staged_module
 from outcore.kernel_sandbox.inside.corpus import open_context

@@ -16,11 +16,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from outcore.ask import as_json, show
-from outcore.engine import memo_entry
+from outcore.engine.batching import memo_entry
+from outcore.engine.batching.identity import identity
 from outcore.engine.budget import Usage
-from outcore.engine.identity import identity
+from outcore.engine.context.shapes import shape_of
 from outcore.engine.result import Citation, Completion
-from outcore.engine.shapes import shape_of
 from outcore.kernel_sandbox.inside.dates import as_date, dates_in, is_date, month_of
 from outcore.kernel_sandbox.inside.layout import Layout
 from outcore.kernel_sandbox.inside.patterns import PATTERNS

@@ -19,9 +19,9 @@ from hypothesis import strategies as st
 
 from outcore.ask import as_json, show
 from outcore.engine.budget import Usage
-from outcore.engine.card import card
-from outcore.engine.corpus import Corpus, stage
-from outcore.engine.layout import layout_of
+from outcore.engine.context.card import card
+from outcore.engine.context.corpus import Corpus, stage
+from outcore.engine.context.layout import layout_of
 from outcore.engine.plans.count import Count
 from outcore.engine.plans.find import Find
 from outcore.engine.plans.gather import Gather, Summarize

@@ -11,10 +11,10 @@ import pytest
 from scripted import Meeting, ScriptedEngine, said
 
 from outcore.config import Budget
-from outcore.engine.batcher import Batchers
+from outcore.engine.batching.batcher import Batchers
+from outcore.engine.batching.identity import identity
 from outcore.engine.budget import Spending
 from outcore.engine.guide import Guide
-from outcore.engine.identity import identity
 from outcore.engine.subcalls import SubCalls
 from outcore.errors import ConfigError, PromptTooLong
 from outcore.models.engine import Asked, Generation, Priority, Request

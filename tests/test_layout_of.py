@@ -11,11 +11,11 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from outcore.engine import sampling
-from outcore.engine.card import card
-from outcore.engine.corpus import stage
-from outcore.engine.fields import type_of
-from outcore.engine.layout import layout_of
+from outcore.engine.context import sampling
+from outcore.engine.context.card import card
+from outcore.engine.context.corpus import stage
+from outcore.engine.context.fields import type_of
+from outcore.engine.context.layout import layout_of
 from outcore.kernel_sandbox.inside.corpus import open_context
 from outcore.kernel_sandbox.inside.layout import Layout
 from outcore.kernel_sandbox.inside.record_list import Records

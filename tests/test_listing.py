@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from outcore.engine.corpus import stage
+from outcore.engine.context.corpus import stage
 from outcore.kernel_sandbox.inside.corpus import open_context
 from outcore.kernel_sandbox.inside.errors import BadReply, BatchError, BudgetExceeded
 from outcore.kernel_sandbox.inside.listing import Listing

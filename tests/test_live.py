@@ -10,10 +10,10 @@ import pytest
 from scripted import ScriptedEngine, choose
 
 from outcore.config import Budget, Settings
-from outcore.engine.batcher import Batcher, Batchers
+from outcore.engine.batching.batcher import Batcher, Batchers
+from outcore.engine.batching.memo import Memo
 from outcore.engine.budget import Spending
-from outcore.engine.corpus import stage
-from outcore.engine.memo import Memo
+from outcore.engine.context.corpus import stage
 from outcore.engine.question import Question
 from outcore.engine.trajectory import Trajectory
 from outcore.models.engine import Asked, Generation, Request

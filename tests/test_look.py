@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from outcore.engine.corpus import stage
+from outcore.engine.context.corpus import stage
 from outcore.kernel_sandbox.inside import grep
 from outcore.kernel_sandbox.inside.corpus import Context, open_context
 from outcore.kernel_sandbox.inside.cuts import cuts

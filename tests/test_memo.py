@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from outcore import cli
-from outcore.engine import memo_database
-from outcore.engine.memo import Memo
-from outcore.engine.memo_file import MemoFile
+from outcore.engine.batching import memo_database
+from outcore.engine.batching.memo import Memo
+from outcore.engine.batching.memo_file import MemoFile
 from outcore.models.engine import Generation
 
 if TYPE_CHECKING:
@@ -188,7 +188,7 @@ _WRITER = """
 import asyncio, sys
 from pathlib import Path
 from test_memo import key, said
-from outcore.engine.memo import Memo
+from outcore.engine.batching.memo import Memo
 
 async def main(path, first, count):
     memo = Memo(Path(path))
@@ -442,7 +442,7 @@ _FULL = """
 import asyncio, resource, sys
 from pathlib import Path
 from test_memo import key, said
-from outcore.engine.memo import Memo
+from outcore.engine.batching.memo import Memo
 
 async def main(path):
     memo = Memo(Path(path))
@@ -480,7 +480,7 @@ async def test_a_file_held_for_a_moment_is_written_later(
 ) -> None:
     monkeypatch.setattr(memo_database, "_PATIENCE_SECONDS", 0.05)
     # However long this test takes for its own part of the moment.
-    monkeypatch.setattr("outcore.engine.memo._TRIES", 100)
+    monkeypatch.setattr("outcore.engine.batching.memo._TRIES", 100)
     assert await memo.get(key(1)) is None
     with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")

@@ -22,10 +22,10 @@ import psutil
 import pytest
 from sandboxing import Host
 
-from outcore.engine import sources
-from outcore.engine.corpus import stage
-from outcore.engine.folder import walk
-from outcore.engine.textfile import read_parts
+from outcore.engine.context import sources
+from outcore.engine.context.corpus import stage
+from outcore.engine.context.folder import walk
+from outcore.engine.context.textfile import read_parts
 from outcore.errors import BadContext
 from outcore.kernel_sandbox import Kernel, KernelSpec
 from outcore.kernel_sandbox.inside.corpus import open_context

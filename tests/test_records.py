@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sandboxing import Host
 
-from outcore.engine.corpus import Corpus, stage
-from outcore.engine.layout import layout_of
+from outcore.engine.context.corpus import Corpus, stage
+from outcore.engine.context.layout import layout_of
 from outcore.kernel_sandbox import Kernel, KernelSpec, Pool
 from outcore.kernel_sandbox.inside import lines as lines_module
 from outcore.kernel_sandbox.inside import record_list

@@ -15,9 +15,9 @@ from sandboxing import descendants
 from scripted import Meeting, ScriptedEngine, giving, said
 
 from outcore.config import Budget, Settings, home
-from outcore.engine.batcher import Batchers
+from outcore.engine.batching.batcher import Batchers
 from outcore.engine.budget import Spending
-from outcore.engine.corpus import stage
+from outcore.engine.context.corpus import stage
 from outcore.engine.question import Question
 from outcore.engine.rlm import RLM
 from outcore.engine.trajectory import Trajectory, read

@@ -9,7 +9,7 @@ import pytest
 from scripted import ScriptedEngine, said
 
 from outcore.config import Budget
-from outcore.engine.batcher import Batcher
+from outcore.engine.batching.batcher import Batcher
 from outcore.engine.budget import Spending
 from outcore.engine.history import UserMessage
 from outcore.engine.literals import typed

@@ -12,10 +12,10 @@ from leftovers import paths
 from scripted import Meeting, ScriptedEngine, giving, said
 
 from outcore.config import Budget, Settings
-from outcore.engine.batcher import Batchers
+from outcore.engine.batching.batcher import Batchers
+from outcore.engine.batching.memo import Memo
 from outcore.engine.budget import Spending
-from outcore.engine.corpus import stage
-from outcore.engine.memo import Memo
+from outcore.engine.context.corpus import stage
 from outcore.engine.profile import Profile
 from outcore.engine.question import Question
 from outcore.engine.trajectory import Trajectory, read

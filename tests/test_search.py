@@ -16,13 +16,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from outcore.engine import desk, search
-from outcore.engine.corpus import Corpus, stage
-from outcore.engine.index_cache import IndexCache
+from outcore.engine import desk
+from outcore.engine.context import search
+from outcore.engine.context.corpus import Corpus, stage
+from outcore.engine.context.index_cache import IndexCache
+from outcore.engine.context.ranking import Wanted
+from outcore.engine.context.search import SearchIndex
+from outcore.engine.context.terms import parts_of
 from outcore.engine.quotes import alike
-from outcore.engine.ranking import Wanted
-from outcore.engine.search import SearchIndex
-from outcore.engine.terms import parts_of
 from outcore.errors import ConfigError, OutcoreError
 
 if TYPE_CHECKING:

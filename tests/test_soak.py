@@ -17,9 +17,9 @@ from sandboxing import descendants, stage
 from scripted import ScriptedEngine, said
 
 from outcore.config import Budget
-from outcore.engine.batcher import Batcher, Batchers
+from outcore.engine.batching.batcher import Batcher, Batchers
+from outcore.engine.batching.memo import Memo
 from outcore.engine.budget import Spending
-from outcore.engine.memo import Memo
 from outcore.engine.subcalls import SubCalls
 from outcore.errors import ModelError, ModelUnavailable
 from outcore.kernel_sandbox import Kernel, KernelSpec
@@ -177,7 +177,7 @@ async def test_every_call_is_answered_or_fails_exactly_once(tmp_path: Path) -> N
         await asyncio.sleep(0.05)
     assert (batcher.traffic.running, batcher.traffic.waiting) == (0, 0)
     assert not batcher._flights
-    assert all(not lane.running and not lane.backlog for lane in batcher._lanes)
+    assert all(not replica.running and not replica.backlog for replica in batcher._replicas)
     half = len(rss) // 2
     assert max(rss[half:]) - max(rss[:half]) < 64 << 20
     batcher.close()

@@ -10,8 +10,8 @@ from test_look import HINTS, opened
 from test_run import ask, cell
 
 from outcore.config import Budget
-from outcore.engine.corpus import stage
-from outcore.engine.search import SearchIndex
+from outcore.engine.context.corpus import stage
+from outcore.engine.context.search import SearchIndex
 from outcore.engine.source_code import blank, idle, said_in, tree
 from outcore.kernel_sandbox.inside.languages import definitions, scope
 from outcore.kernel_sandbox.inside.look import Look

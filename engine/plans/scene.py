@@ -17,7 +17,7 @@ from outcore.engine.plans.values import Values
 from outcore.engine.plans.wording import listings, mentions, said, sentences
 
 if TYPE_CHECKING:
-    from outcore.engine.corpus import Corpus
+    from outcore.engine.context.corpus import Corpus
     from outcore.kernel_sandbox.inside.layout import Field, Layout
 
 # What calls a list one of labels, where it stands shortly before it.

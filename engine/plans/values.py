@@ -9,7 +9,7 @@ from outcore.kernel_sandbox.inside.shapes import parser
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from outcore.engine.corpus import Corpus
+    from outcore.engine.context.corpus import Corpus
     from outcore.kernel_sandbox.inside.layout import Field, Layout
 
 _PLACES = 40

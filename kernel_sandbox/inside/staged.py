@@ -1,6 +1,6 @@
 """A staged context: the folder format and its reader, for the host and the sandbox.
 
-Files of the folder, written by `engine/blob.py`:
+Files of the folder, written by `engine/context/blob.py`:
 
     blob         the documents' texts as UTF-8, one after another, nothing between them
     meta.json    {"format", "kind", "chars", "bytes", "lines", "documents", "memory",

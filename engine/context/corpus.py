@@ -9,9 +9,9 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
-from outcore.engine.blob import BlobWriter
-from outcore.engine.sources import write_source
-from outcore.engine.textfile import check_encoding
+from outcore.engine.context.blob import BlobWriter
+from outcore.engine.context.sources import write_source
+from outcore.engine.context.textfile import check_encoding
 from outcore.errors import BadContext
 from outcore.kernel_sandbox.inside.containers import text_of
 from outcore.kernel_sandbox.inside.staged import Kind, Name, Staged
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from threading import Event
 
-    from outcore.engine.folder import Skipped
+    from outcore.engine.context.folder import Skipped
     from outcore.kernel_sandbox.inside.text import Text
 
 

@@ -13,7 +13,7 @@ from outcore.kernel_sandbox.inside.staged import Staged
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from outcore.engine.corpus import Corpus
+    from outcore.engine.context.corpus import Corpus
 
 # Contexts of up to this many characters are read whole.
 _WHOLE = 1 << 20

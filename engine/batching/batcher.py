@@ -2,9 +2,10 @@
 
     single flight -> memo -> tokenize -> group by prefix -> admit -> engine
 
-Each stage is a module of its own: flights, memo, encoder, line, lane. vLLM batches whatever is
-in its queue at each step, so full batches need calls that arrive together, from every cell,
-child and run at once, and in an order in which they share what the prefix cache holds.
+Each stage is a module of its own: single_flight, memo, encoder, prefix_queue, admission; with
+several replicas, affinity. vLLM batches whatever is in its queue at each step, so full batches
+need calls that arrive together, from every cell, child and run at once, and in an order in which
+they share what the prefix cache holds.
 """
 
 from __future__ import annotations
@@ -15,19 +16,19 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
+from outcore.engine.batching.admission import Admission
+from outcore.engine.batching.affinity import Affinity
+from outcore.engine.batching.encoder import Encoder
+from outcore.engine.batching.identity import identity
+from outcore.engine.batching.prefix_queue import Ticket
+from outcore.engine.batching.retries import persistently
+from outcore.engine.batching.single_flight import Admit, Flight
+from outcore.engine.batching.traffic import Traffic
 from outcore.engine.budget import Usage
-from outcore.engine.encoder import Encoder
-from outcore.engine.flights import Admit, Flight
-from outcore.engine.homes import Homes
-from outcore.engine.identity import identity
-from outcore.engine.lane import Lane
-from outcore.engine.line import Ticket
-from outcore.engine.retries import persistently
-from outcore.engine.traffic import Traffic
 from outcore.models.engine import Asked, TokenPrompt, check_chars, check_fits
 
 if TYPE_CHECKING:
-    from outcore.engine.memo import Memo
+    from outcore.engine.batching.memo import Memo
     from outcore.models.engine import Engine, Generation, Priority, Request
 
 
@@ -89,11 +90,11 @@ class Batcher:
         self._memo = memo if engine.digest is not None else None
         self._encoder = Encoder(engine)
         self._flights: dict[bytes, Flight] = {}
-        self._lanes = [
-            Lane(engine.in_flight, engine.capacity, engine.block, ordered=ordered)
+        self._replicas = [
+            Admission(engine.in_flight, engine.capacity, engine.block, ordered=ordered)
             for _ in range(engine.replicas)
         ]
-        self._homes = Homes(self._lanes)
+        self._affinity = Affinity(self._replicas)
 
     async def submit(
         self,
@@ -169,8 +170,8 @@ class Batcher:
         if isinstance(request.prompt, TokenPrompt):
             # In the line it would hold up all others until the engine is empty.
             check_fits(engine, length, request.max_tokens)
-        replica, cost = self._homes.choose(request.prompt, length, request.max_tokens)
-        lane = self._lanes[replica]
+        replica, cost = self._affinity.choose(request.prompt, length, request.max_tokens)
+        admission = self._replicas[replica]
         ticket = Ticket(
             usage=usage,
             priority=flight.priority,
@@ -181,11 +182,11 @@ class Batcher:
             entered=time.monotonic(),
             turn=asyncio.get_running_loop().create_future(),
         )
-        flight.urged = lambda priority: lane.urge(ticket, priority)
+        flight.urged = lambda priority: admission.urge(ticket, priority)
         traffic = self.traffic
         traffic.waiting += 1
         try:
-            await lane.enter(ticket)
+            await admission.enter(ticket)
         finally:
             traffic.waiting -= 1
         traffic.running += 1
@@ -202,7 +203,7 @@ class Batcher:
             raise
         finally:
             traffic.running -= 1
-            lane.leave(ticket)
+            admission.leave(ticket)
         traffic.finished += 1
         if memo is not None and key is not None:
             memo.put(key, generation)

@@ -8,11 +8,11 @@ from itertools import islice
 from pathlib import PurePath
 from typing import TYPE_CHECKING, NamedTuple
 
-from outcore.engine.genre import HEADING
-from outcore.engine.sampling import sampled
+from outcore.engine.context.genre import HEADING
+from outcore.engine.context.sampling import sampled
 
 if TYPE_CHECKING:
-    from outcore.engine.corpus import Corpus
+    from outcore.engine.context.corpus import Corpus
 
 _FENCES = ("```", "~~~")
 # Beyond this many files the rest is not gone through.

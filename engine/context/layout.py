@@ -6,10 +6,10 @@ from dataclasses import replace
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
-from outcore.engine.fields import fields_of, shown, type_of
-from outcore.engine.genre import genre_of_lines, genre_of_names
-from outcore.engine.sampling import Sample, Spot, sampled
-from outcore.engine.shapes import LOGS, names_of, shape_of
+from outcore.engine.context.fields import fields_of, shown, type_of
+from outcore.engine.context.genre import genre_of_lines, genre_of_names
+from outcore.engine.context.sampling import Sample, Spot, sampled
+from outcore.engine.context.shapes import LOGS, names_of, shape_of
 from outcore.kernel_sandbox.inside.columns import is_header
 from outcore.kernel_sandbox.inside.layout import Kind, Layout, Shape
 from outcore.kernel_sandbox.inside.lines import lines
@@ -19,7 +19,7 @@ from outcore.kernel_sandbox.inside.shapes import object_of, parser
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from outcore.engine.corpus import Corpus
+    from outcore.engine.context.corpus import Corpus
     from outcore.kernel_sandbox.inside.shapes import Parse
 
 _NAMES = 2_000

@@ -9,14 +9,14 @@ from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from outcore.engine.folder import Found, Skipped, is_utf8, walk
-from outcore.engine.textfile import Unreadable, read_parts
+from outcore.engine.context.folder import Found, Skipped, is_utf8, walk
+from outcore.engine.context.textfile import Unreadable, read_parts
 from outcore.errors import BadContext
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from outcore.engine.blob import BlobWriter
+    from outcore.engine.context.blob import BlobWriter
     from outcore.kernel_sandbox.inside.staged import Kind
 
 _JSON_LINES = (".jsonl", ".ndjson")

@@ -28,19 +28,19 @@ _GROUP_BLOCKS = 4
 
 @dataclass(slots=True, eq=False)
 class Ticket:
-    """A call's place in a line.
+    """A call's place in a queue.
 
     Attributes:
         usage: its run.
-        priority: line it stands in.
+        priority: queue it stands in.
         prompt: its packed ids, or its text, decide its place.
         length: of the prompt, in tokens.
         max_tokens: of the reply.
         cost: tokens that it makes the engine compute, at most.
         entered: clock when it came.
         turn: resolves when it may go.
-        group: what it shares with others, packed ids or text; set by the line.
-        waits: whether it stands in a line.
+        group: what it shares with others, packed ids or text; set by the queue.
+        waits: whether it stands in a queue.
     """
 
     usage: Usage
@@ -60,7 +60,7 @@ class Ticket:
         return min(len(self.group) // ID_BYTES, self.length)
 
 
-class Line:
+class PrefixQueue:
     """Waiting tickets of one run and one priority.
 
     Args:

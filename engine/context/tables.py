@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from outcore.engine.fields import type_of
+from outcore.engine.context.fields import type_of
 from outcore.kernel_sandbox.inside.columns import RULE, cells_of, quoted_cells
 from outcore.kernel_sandbox.inside.layout import FieldType, Shape
 

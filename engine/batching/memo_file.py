@@ -7,8 +7,8 @@ import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from outcore.engine.memo_database import MemoDatabase
-from outcore.engine.memo_entry import KEY_BYTES, decode, encode
+from outcore.engine.batching.memo_database import MemoDatabase
+from outcore.engine.batching.memo_entry import KEY_BYTES, decode, encode
 
 if TYPE_CHECKING:
     import sqlite3

@@ -15,17 +15,17 @@ from outcore.models.engine import ID_BYTES, TokenPrompt
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from outcore.engine.lane import Lane
+    from outcore.engine.batching.admission import Admission
     from outcore.models.engine import Prompt
 
 _REMEMBERED = 65_536
 
 
-class Homes:
-    """Knows which lanes have had which slices."""
+class Affinity:
+    """Knows which replicas have had which slices."""
 
-    def __init__(self, lanes: Sequence[Lane]) -> None:
-        self._lanes = lanes
+    def __init__(self, replicas: Sequence[Admission]) -> None:
+        self._replicas = replicas
         self._homes: OrderedDict[int, set[int]] = OrderedDict()
 
     def choose(self, prompt: Prompt, length: int, max_tokens: int) -> tuple[int, int]:
@@ -47,7 +47,8 @@ class Homes:
             return own if number in homes else own + shared
 
         chosen = min(
-            range(len(self._lanes)), key=lambda number: self._lanes[number].backlog + cost(number)
+            range(len(self._replicas)),
+            key=lambda number: self._replicas[number].backlog + cost(number),
         )
         spent = cost(chosen)
         if slice_ids:

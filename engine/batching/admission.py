@@ -11,7 +11,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from outcore.engine.line import Line, Ticket
+from outcore.engine.batching.prefix_queue import PrefixQueue, Ticket
 from outcore.models.engine import Priority
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class _Resident:
     tokens: int
 
 
-class Lane:
+class Admission:
     """Admits calls to one replica.
 
     Root turns go at once: there are few, everything else waits for them, and the engine puts
@@ -66,7 +66,9 @@ class Lane:
         self._ordered = ordered
         self._used = 0
         self._resident: dict[bytes, _Resident] = {}
-        self._lines: dict[Priority, dict[Usage, Line]] = {priority: {} for priority in Priority}
+        self._queues: dict[Priority, dict[Usage, PrefixQueue]] = {
+            priority: {} for priority in Priority
+        }
         self._served: dict[Usage, int] = {}
         self._turn: Usage | None = None
         self._turn_calls = 0
@@ -75,7 +77,7 @@ class Lane:
     async def enter(self, ticket: Ticket) -> None:
         """Wait for a ticket's turn; `leave` must be called when its generation has ended.
 
-        Cancelling it takes it out of the line.
+        Cancelling it takes it out of the queue.
         """
         self.backlog += ticket.cost
         self._place(ticket)
@@ -93,7 +95,7 @@ class Lane:
             raise
 
     def urge(self, ticket: Ticket, priority: Priority) -> None:
-        """Move a ticket that still waits to a more urgent line."""
+        """Move a ticket that still waits to a more urgent queue."""
         if not ticket.waits or ticket.turn.done():
             return
         self._remove(ticket)
@@ -117,22 +119,22 @@ class Lane:
         if run not in self._served:
             # A new run starts level with those that wait, not ahead by all they have had.
             self._served[run] = min(self._served.values(), default=0)
-        lines = self._lines[ticket.priority]
-        if run not in lines:
-            lines[run] = Line(self._block, ordered=self._ordered)
-        lines[run].add(ticket)
+        queues = self._queues[ticket.priority]
+        if run not in queues:
+            queues[run] = PrefixQueue(self._block, ordered=self._ordered)
+        queues[run].add(ticket)
         self._pump_soon()
 
     def _remove(self, ticket: Ticket) -> None:
-        line = self._lines[ticket.priority][ticket.usage.top]
-        line.remove(ticket)
+        queue = self._queues[ticket.priority][ticket.usage.top]
+        queue.remove(ticket)
         self._tidy(ticket)
 
     def _tidy(self, ticket: Ticket) -> None:
-        lines, run = self._lines[ticket.priority], ticket.usage.top
-        if not lines[run]:
-            del lines[run]
-            if not any(run in others for others in self._lines.values()):
+        queues, run = self._queues[ticket.priority], ticket.usage.top
+        if not queues[run]:
+            del queues[run]
+            if not any(run in others for others in self._queues.values()):
                 del self._served[run]
 
     def _pump_soon(self) -> None:
@@ -145,36 +147,36 @@ class Lane:
         self._pumping = False
         sent: set[Usage] = set()
         for priority in Priority:
-            lines = self._lines[priority]
-            while lines:
-                ticket = self._choose(lines)
+            queues = self._queues[priority]
+            while queues:
+                ticket = self._choose(queues)
                 if ticket.turn.cancelled():
                     self._remove(ticket)  # its task has not come round to it yet
                     continue
                 if priority is not Priority.ROOT and not self._fits(ticket):
                     break
-                self._admit(ticket, lines[ticket.usage.top])
+                self._admit(ticket, queues[ticket.usage.top])
                 sent.add(ticket.usage)
-            if lines:
+            if queues:
                 break
         for usage in sent:
             usage.batches += 1
 
-    def _choose(self, lines: dict[Usage, Line]) -> Ticket:
-        current = lines.get(self._turn) if self._turn is not None else None
+    def _choose(self, queues: dict[Usage, PrefixQueue]) -> Ticket:
+        current = queues.get(self._turn) if self._turn is not None else None
         if current is not None and self._turn_calls < _TURN_CALLS:
             ticket = current.next(self._resident)
             if current.follows(ticket):
                 return ticket
-        least = min(self._served[usage] for usage in lines)
-        if len(lines) > 1:
+        least = min(self._served[usage] for usage in queues)
+        if len(queues) > 1:
             # Runs that ask about the same slice go together, within the bounds of fairness.
-            for usage, line in lines.items():
+            for usage, queue in queues.items():
                 if self._served[usage] <= least + self._slack:
-                    ticket = line.next(self._resident)
+                    ticket = queue.next(self._resident)
                     if ticket.group in self._resident:
                         return ticket
-        return next(line for usage, line in lines.items() if self._served[usage] == least).next(
+        return next(queue for usage, queue in queues.items() if self._served[usage] == least).next(
             self._resident
         )
 
@@ -192,13 +194,13 @@ class Lane:
             needed += ticket.shared
         return self._used + needed <= self._room
 
-    def _admit(self, ticket: Ticket, line: Line) -> None:
+    def _admit(self, ticket: Ticket, queue: PrefixQueue) -> None:
         run = ticket.usage.top
-        if run is self._turn and line.follows(ticket):
+        if run is self._turn and queue.follows(ticket):
             self._turn_calls += 1
         else:
             self._turn, self._turn_calls = run, 1
-        line.take(ticket)
+        queue.take(ticket)
         self.running += 1
         own = self._own(ticket)
         group = self._resident.setdefault(ticket.group, _Resident(0, 0))

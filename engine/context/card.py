@@ -7,13 +7,13 @@ from heapq import nlargest
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from outcore.engine.outline import files, headings
+from outcore.engine.context.outline import files, headings
 from outcore.kernel_sandbox.inside.columns import is_header
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from outcore.engine.corpus import Corpus
+    from outcore.engine.context.corpus import Corpus
     from outcore.kernel_sandbox.inside.layout import Field, Layout
 
 _NAMES = 5

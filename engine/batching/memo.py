@@ -16,8 +16,8 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
-from outcore.engine.memo_database import MemoHeld
-from outcore.engine.memo_file import MemoFile, MemoStats
+from outcore.engine.batching.memo_database import MemoHeld
+from outcore.engine.batching.memo_file import MemoFile, MemoStats
 from outcore.errors import ConfigError
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from outcore.config import home
-from outcore.engine.corpus import stage
+from outcore.engine.context.corpus import stage
 from outcore.engine.endings import end
 from outcore.errors import ConfigError
 from outcore.reaper import owner, reaper, remove, sweep
@@ -17,7 +17,7 @@ from outcore.reaper import owner, reaper, remove, sweep
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from outcore.engine.corpus import Corpus
+    from outcore.engine.context.corpus import Corpus
 
 # A thread that reads can't be broken off; told to stop, it mostly does within this time.
 _STOP_SECONDS = 2.0

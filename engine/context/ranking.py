@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
-from outcore.engine.terms import analyzer, grouped_numbers, parts_of
+from outcore.engine.context.terms import analyzer, grouped_numbers, parts_of
 from outcore.kernel_sandbox.inside.excerpts import Mark
 from outcore.kernel_sandbox.inside.languages import definitions
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     import tantivy
 
-    from outcore.engine.terms import Item
+    from outcore.engine.context.terms import Item
 
 _WORD = re.compile(r"\w+")
 # Where one begins is in no doubt, and it is no longer than names are, so that no word takes long.

@@ -7,16 +7,16 @@ import time
 from difflib import SequenceMatcher
 from typing import TYPE_CHECKING
 
-from outcore.engine.ranking import tokens
-from outcore.engine.terms import WORDS
+from outcore.engine.context.ranking import tokens
+from outcore.engine.context.terms import WORDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     import tantivy
 
-    from outcore.engine.corpus import Corpus
-    from outcore.engine.terms import Item, QueryMaker
+    from outcore.engine.context.corpus import Corpus
+    from outcore.engine.context.terms import Item, QueryMaker
 
 _WORD = re.compile(r"\w+")
 _SECONDS = 0.3

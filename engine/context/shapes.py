@@ -6,9 +6,9 @@ from collections import Counter
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from outcore.engine.fields import type_of
-from outcore.engine.named_values import named_values
-from outcore.engine.tables import tables
+from outcore.engine.context.fields import type_of
+from outcore.engine.context.named_values import named_values
+from outcore.engine.context.tables import tables
 from outcore.kernel_sandbox.inside.layout import Shape
 from outcore.kernel_sandbox.inside.patterns import PATTERNS
 from outcore.kernel_sandbox.inside.shapes import object_of, parser

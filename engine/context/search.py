@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, NamedTuple
 import tantivy
 
 from outcore.config import home
-from outcore.engine.index_cache import IndexCache
-from outcore.engine.near import Near, missing
-from outcore.engine.ranking import Standing, Wanted, order, standing
-from outcore.engine.terms import DEFINES, PARTS, SURE, WORDS, QueryMaker, analyzer, parts_of
+from outcore.engine.context.index_cache import IndexCache
+from outcore.engine.context.near import Near, missing
+from outcore.engine.context.ranking import Standing, Wanted, order, standing
+from outcore.engine.context.terms import DEFINES, PARTS, SURE, WORDS, QueryMaker, analyzer, parts_of
 from outcore.errors import ConfigError, OutcoreError
 from outcore.kernel_sandbox.inside.cuts import cuts
 from outcore.kernel_sandbox.inside.excerpts import excerpt
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from pathlib import Path
     from threading import Event
 
-    from outcore.engine.corpus import Corpus
-    from outcore.engine.terms import Item
+    from outcore.engine.context.corpus import Corpus
+    from outcore.engine.context.terms import Item
     from outcore.kernel_sandbox.inside.excerpts import Mark
     from outcore.kernel_sandbox.inside.staged import Name
 
