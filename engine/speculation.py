@@ -1,7 +1,7 @@
 """Guesses: calls that a dry run of the cell foresaw, started before the code makes them.
 
 What a guess costs is compute that the run pays for; what it gains is that a loop of calls
-takes as long as a batch. The kernel's side is `inside/rehearsal.py`.
+takes as long as a batch. The kernel's side is `inside/dry_run/rehearsal.py`.
 """
 
 from __future__ import annotations

@@ -35,6 +35,7 @@ from outcore.engine.result import Citation, Completion
 from outcore.kernel_sandbox.inside.answer import Desk
 from outcore.kernel_sandbox.inside.corpus import open_context
 from outcore.kernel_sandbox.inside.dates import as_date
+from outcore.kernel_sandbox.inside.dry_run.rehearsal import Rehearsal
 from outcore.kernel_sandbox.inside.layout import Layout
 from outcore.kernel_sandbox.inside.listing import Listing
 from outcore.kernel_sandbox.inside.look import Look
@@ -43,7 +44,6 @@ from outcore.kernel_sandbox.inside.ordering import in_order
 from outcore.kernel_sandbox.inside.pairing import group, pairs
 from outcore.kernel_sandbox.inside.queries import Queries
 from outcore.kernel_sandbox.inside.record_list import Records
-from outcore.kernel_sandbox.inside.rehearsal import Rehearsal
 from outcore.kernel_sandbox.inside.search import Search
 from outcore.kernel_sandbox.inside.tally import tally
 from outcore.kernel_sandbox.inside.texts import clean

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from outcore.kernel_sandbox.inside import loops
+from outcore.kernel_sandbox.inside.dry_run import loops
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -25,7 +25,7 @@ from .errors import SubcallError, revive
 from .frames import HEADER, encode, extended
 
 if TYPE_CHECKING:
-    from .dryrun import DryRun
+    from .dry_run.life import DryRun
 
 _READ = 1 << 18
 _QUEUED = 64 << 20

@@ -11,9 +11,9 @@ from typing import Any
 from .batches import Pending, given_up_together, outcome, submitted, told
 from .bridge import Bridge
 from .calls import Call, Form
+from .dry_run.rehearsal import Rehearsal
 from .errors import BadReply
 from .record import Record
-from .rehearsal import Rehearsal
 from .text import Text
 
 _PIECE = 1 << 20

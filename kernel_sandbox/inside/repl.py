@@ -12,6 +12,7 @@ from .answer import Answer, Desk, named
 from .bridge import Bridge
 from .corpus import open_context
 from .dates import as_date
+from .dry_run.rehearsal import Rehearsal
 from .extent import Extent
 from .keeping import RESTORE, Keeping
 from .layout import Layout
@@ -23,7 +24,6 @@ from .pairing import group, pairs
 from .queries import Queries
 from .record_list import Records
 from .recursion import Recursion
-from .rehearsal import Rehearsal
 from .search import Search
 from .staged import HINTS
 from .tally import tally

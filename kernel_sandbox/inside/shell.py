@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from types import TracebackType
 
-    from .rehearsal import Rehearsal
+    from .dry_run.rehearsal import Rehearsal
 
 _SHOWN = 1 << 17
 _LONGEST = 2_000

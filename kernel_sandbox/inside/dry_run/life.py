@@ -19,13 +19,14 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from ipykernel.iostream import IOPubThread, OutStream
 
-from . import confine, loops
-from .records import UNKNOWN, Record
+from .. import confine
+from . import loops
+from .reports import UNKNOWN, Record
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from .bridge import Bridge
+    from ..bridge import Bridge
     from .standins import StandIns
 
 SECONDS = 2.0

@@ -20,7 +20,7 @@ _CLONE_PIDFD = 0x1000
 _WALL = 0x4000_0000
 
 
-class Twin:
+class ForkedCopy:
     """One copy, at most; the process that made it ends and reaps it.
 
     Attributes:

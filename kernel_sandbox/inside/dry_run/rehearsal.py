@@ -14,18 +14,19 @@ from bisect import bisect_left
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
-from . import confine, dryrun, loops
-from .dryrun import DryRun
+from .. import confine
+from ..tracebacks import CELL
+from . import life, loops
 from .follower import Follower
-from .records import mark
+from .life import DryRun
+from .reports import mark
 from .standins import StandIns
-from .tracebacks import CELL
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from types import FrameType
 
-    from .bridge import Bridge
+    from ..bridge import Bridge
 
 _FORKS = 3
 
@@ -86,7 +87,7 @@ class Rehearsal:
         self._depth -= 1
         if not self._depth:
             if self._dry is not None:
-                dryrun.leave()
+                life.leave()
             self.reset()
 
     def ask(self, params: dict[str, Any]) -> Any:
@@ -153,7 +154,7 @@ class Rehearsal:
             memory = confine.room(self._hints["total"])
             run = self._last = Follower(self._bridge)
             state = random.getstate()
-            if run.twin.fork():
+            if run.copy.fork():
                 self._dry = DryRun(run.report, self._stand_ins)
                 self._dry.begin(self._bridge, self._pid, state, memory)
                 return True
@@ -161,7 +162,7 @@ class Rehearsal:
         except BaseException as error:
             if os.getpid() != self._pid:
                 # A handler of signals raised in the copy before it was one.
-                dryrun.leave()
+                life.leave()
             if run is not None:
                 run.abandon()
             if not isinstance(error, (OSError, RuntimeError, KeyError)):

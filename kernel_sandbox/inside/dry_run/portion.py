@@ -7,8 +7,8 @@ import time
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .bridge import Bridge
-    from .records import Record
+    from ..bridge import Bridge
+    from .reports import Record
 
 _CALLS = 256
 _BYTES = 1 << 20

@@ -9,17 +9,17 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from . import dryrun
+from . import life
+from .forked_copy import ForkedCopy
 from .portion import Portion
-from .records import unpacked
-from .twin import Twin
+from .reports import unpacked
 
 if TYPE_CHECKING:
-    from .bridge import Bridge
-    from .records import Record
+    from ..bridge import Bridge
+    from .reports import Record
 
 _WORTH_ANOTHER = 8
-_LONGEST_SECONDS = dryrun.SECONDS + 0.2
+_LONGEST_SECONDS = life.SECONDS + 0.2
 _READ = 1 << 18
 
 
@@ -27,12 +27,12 @@ class Follower:
     """One dry run, as its parent sees it.
 
     Attributes:
-        twin: its process.
+        copy: its process.
         report: the end of the pipe it writes to.
     """
 
     def __init__(self, bridge: Bridge) -> None:
-        self.twin = Twin()
+        self.copy = ForkedCopy()
         self._told, self.report = os.pipe2(os.O_CLOEXEC)
         self._portion = Portion(bridge)
         self._gate = threading.Lock()
@@ -63,7 +63,7 @@ class Follower:
     def end(self) -> None:
         """End it now; nothing more is told to the host."""
         self._over = True
-        self.twin.end()
+        self.copy.end()
         # What is just being told is out before the cell's own end.
         with self._gate:
             pass
@@ -95,7 +95,7 @@ class Follower:
         try:
             self._read()
         finally:
-            self.twin.end()
+            self.copy.end()
             os.close(self._told)
             self._complete = True
 
