@@ -1,6 +1,7 @@
 # make setup   a virtual environment in .venv with everything outcore needs
 # make demo    a question over a real corpus, answered on this machine
 # make test    all tests
+# make check   lint, types, and the tests that need no weights
 # make lint    ruff and mypy
 
 PYTHON ?= python3
@@ -10,13 +11,22 @@ BIN := $(VENV)/bin
 BUILD ?= $(shell nvidia-smi -L >/dev/null 2>&1 && echo cuda || echo cpu)
 READY := $(VENV)/.ready-$(BUILD)
 
-.PHONY: setup demo test lint
+MINOR := import sys; print("%d.%d" % sys.version_info[:2])
+
+.PHONY: setup demo test check lint
 .NOTPARALLEL:
 
 setup: $(READY)
 
-$(READY): pyproject.toml
-	$(PYTHON) -m venv $(VENV)
+# Before the environment is made, which would keep the Python it was made with. It is made anew for
+# another Python, and for another build: both builds of vLLM in one break it.
+$(READY): pyproject.toml setup.sh
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	    echo "outcore needs Python 3.11 or later, and $(PYTHON) is $$($(PYTHON) -V 2>&1):" \
+	        "make setup PYTHON=python3.12" >&2; exit 1; }
+	if [ -e $(BIN)/python ] && { [ -n "$$(ls $(VENV)/.ready-* 2>/dev/null | grep -v '$@$$')" ] \
+	    || [ "$$($(BIN)/python -c '$(MINOR)')" != "$$($(PYTHON) -c '$(MINOR)')" ]; }; \
+	    then $(PYTHON) -m venv --clear $(VENV); else $(PYTHON) -m venv $(VENV); fi
 	sh setup.sh $(BIN)/python $(BUILD)
 	touch $@
 
@@ -27,6 +37,9 @@ demo: setup
 test: setup
 	$(BIN)/python -P -m pytest -m "not alone" --numprocesses 3 --dist loadgroup
 	$(BIN)/python -P -m pytest -m alone
+
+check: lint
+	$(BIN)/python -P -m pytest -m "not model and not alone" --numprocesses 3 --dist loadgroup
 
 lint: setup
 	$(BIN)/ruff check .

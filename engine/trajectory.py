@@ -17,6 +17,7 @@ import re
 import time
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from outcore.config import private_folder
 from outcore.errors import OutcoreError
 
 if TYPE_CHECKING:
@@ -103,7 +104,9 @@ class Trajectory:
             self._lose(error)
 
     def _open(self) -> None:
-        (self.folder / "blobs").mkdir(parents=True)
+        # Whoever may read it reads the text.
+        private_folder(self.folder)
+        (self.folder / "blobs").mkdir()
         # Without a buffer, which would try what has failed once more when it is closed.
         self._file = (self.folder / "trajectory.jsonl").open("xb", buffering=0)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import math
-import os
 import re
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 
 from outcore.errors import ConfigError, ModelError, ModelUnavailable, PromptTooLong
+from outcore.models.api_key import SHARED
 from outcore.models.pulse import outlasts
 
 if TYPE_CHECKING:
@@ -41,9 +41,8 @@ class Heard:
     parts: int = 0
 
 
-def client(connections: int) -> aiohttp.ClientSession:
-    """Keeps connections open between calls; to be closed."""
-    key = os.environ.get("OUTCORE_API_KEY")
+def client(connections: int, key: str | None) -> aiohttp.ClientSession:
+    """Keeps connections open between calls, and sends the key with each; to be closed."""
     return aiohttp.ClientSession(
         timeout=aiohttp.ClientTimeout(
             # What is waited for after that is `post`'s to decide: aiohttp counts the seconds of
@@ -68,7 +67,7 @@ async def models(session: aiohttp.ClientSession, base: str) -> list[dict[str, An
     try:
         async with asyncio.timeout(2 * _CONNECT_SECONDS), session.get(f"{base}/models") as response:
             if response.status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
-                raise ConfigError(f"{base} wants an API key; put it into OUTCORE_API_KEY")
+                raise ConfigError(f"{base} wants an API key, or another one; put it into {SHARED}")
             response.raise_for_status()
             listed = json.loads(await _whole(f"{base}/models", response, Heard()))["data"]
             return [{**model, "id": str(model["id"])} for model in listed]

@@ -57,10 +57,10 @@ class HttpEngine:
         self._heard = Heard()
 
     @classmethod
-    async def connect(cls, address: str) -> HttpEngine:
+    async def connect(cls, address: str, key: str | None = None) -> HttpEngine:
         """Ask the server at `address` (`http://host:port` or `.../v1`) what it serves.
 
-        `address` may end in `#model` where the server has more than one.
+        `address` may end in `#model` where the server has more than one; `key` is sent to it.
 
         Raises:
             ConfigError: the model named is not served there.
@@ -69,7 +69,7 @@ class HttpEngine:
         base, _, wanted = address.partition("#")
         base = base.rstrip("/")
         base = base if base.endswith("/v1") else base + "/v1"
-        session = client(_IN_FLIGHT)
+        session = client(_IN_FLIGHT, key)
         try:
             listed = await models(session, base)
             names = [model["id"] for model in listed]

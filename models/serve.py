@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
+import os
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
 from outcore.errors import ConfigError
+from outcore.models.api_key import api_keys
 from outcore.models.catalog import defaults
 from outcore.models.http_engine import HttpEngine
 from outcore.models.launch import Launch
@@ -80,7 +82,8 @@ async def serve(
         shared_prefix: whether the sub-LM's engine may attend with `outcore.kernels`.
 
     Raises:
-        ConfigError: a name is unknown, or the models don't fit this machine.
+        ConfigError: a name is unknown, the models don't fit this machine, or a key would go to
+            two servers.
         WeightsError: weights can't be had.
         ModelError: an engine can't start, or an address does not answer.
     """
@@ -90,11 +93,13 @@ async def serve(
     away = _is_address(root) and _is_address(sub)
     machine = Machine((), (), 0) if away else await asyncio.to_thread(usable)
     root_name, sub_name = _names(root, sub, machine)
+    named = {"root": root_name, "sub": sub_name}
+    addresses = {role: name for role, name in named.items() if _is_address(name)}
+    keys = api_keys(addresses, os.environ)
     remote: dict[str, HttpEngine] = {}
     try:
-        for name in (root_name, sub_name):
-            if _is_address(name) and name not in remote:
-                remote[name] = await HttpEngine.connect(name)
+        for name in dict.fromkeys(addresses.values()):
+            remote[name] = await HttpEngine.connect(name, keys.get(name))
         local = await _local(
             None if root_name in remote else resolve(root_name),
             None if sub_name in remote else resolve(sub_name),

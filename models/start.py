@@ -14,6 +14,7 @@ import threading
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from outcore.config import private_folder
 from outcore.errors import ModelError, WeightsError
 from outcore.models import gpus
 from outcore.models.arguments import DTYPE, engine_args, set_environment
@@ -171,7 +172,7 @@ def _build(launch: Launch, scratch: Path, start: Start) -> VllmEngine:
     # What a question is laid out with is a part of it.
     served = (vllm.__version__, DTYPE, plan.device, str(plan.block_size), SUB_SYSTEM)
     before = digest(launch.folder, *served)
-    launch.log.parent.mkdir(parents=True, exist_ok=True)
+    private_folder(launch.log.parent)
     with (
         launch.log.open("wb") as log,
         forks.watch(start, log.fileno(), scratch),

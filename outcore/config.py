@@ -26,6 +26,15 @@ def home() -> Path:
     return expanded(named, "OUTCORE_HOME") if named else Path.home() / ".cache" / "outcore"
 
 
+def private_folder(path: Path) -> None:
+    """Make a folder that its owner alone can look into, if it is not there; its parents as usual.
+
+    Raises:
+        OSError: it can't be made.
+    """
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+
 def expanded(path: str | Path, where: str) -> Path:
     """A path with `~` or `~user` at its start replaced by the home folder that it means.
 

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import shutil
 import sys
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib import metadata
 from typing import TYPE_CHECKING, Literal, get_args
 
 from outcore import selfcheck, settings
 from outcore.config import Tier, home
-from outcore.errors import OutcoreError
+from outcore.errors import ConfigError, OutcoreError
 
 if TYPE_CHECKING:
     import argparse
@@ -49,16 +50,26 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "stops; takes minutes, and harms nothing",
     )
     parser.add_argument(
-        "--sandbox", choices=get_args(Tier), default="auto", help="with --attack: which isolation"
+        "--sandbox", choices=get_args(Tier), help="with --attack: which isolation (auto)"
     )
-    parser.add_argument("--json", action="store_true", help="with --attack: the whole as JSON")
+    parser.add_argument("--json", action="store_true", help="print all of it as JSON")
     parser.set_defaults(run=doctor)
 
 
 def doctor(args: argparse.Namespace) -> int:
-    """Print all findings; 1 if something that outcore needs is missing."""
+    """Print all findings; 1 if something that outcore needs is missing.
+
+    Raises:
+        ConfigError: a flag that means nothing here.
+    """
     if args.attack:
-        return selfcheck.attack(args.sandbox, as_json=args.json)
+        return selfcheck.attack(args.sandbox or "auto", as_json=args.json)
+    if args.sandbox is not None:
+        raise ConfigError("--sandbox says what is attacked: outcore doctor --attack --sandbox TIER")
+    if args.json:
+        found = list(examine())
+        print(json.dumps([asdict(finding) for finding in found], indent=1))
+        return 0 if all(finding.good for finding in found) else 1
     good = True
     for finding in examine():
         good = good and finding.good

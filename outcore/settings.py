@@ -32,7 +32,7 @@ _TEXTS = tuple(
 )
 _NAMES = (*_TEXTS, *_SWITCHES, *_COUNTS, "runs", *_LIMITS)
 # Variables that are no settings of a run.
-_OTHERS = ("HOME", "WEIGHTS", "API_KEY")
+_OTHERS = ("HOME", "WEIGHTS", "API_KEY", "ROOT_API_KEY", "SUB_API_KEY")
 _ALIKE = 0.7
 _SHOWN = 40
 

@@ -134,6 +134,21 @@ def test_doctor_tells_every_part(capsys: pytest.CaptureFixture[str]) -> None:
     assert "outcore models pull" in told
 
 
+def test_doctor_tells_programs_too(capsys: pytest.CaptureFixture[str]) -> None:
+    code = cli.main(["doctor", "--json"])
+    found = json.loads(capsys.readouterr().out)
+    assert {"python", "vllm", "machine", "storage", "sandbox"} <= {one["subject"] for one in found}
+    assert all(set(one) == {"subject", "good", "text", "fix"} for one in found)
+    assert code == (0 if all(one["good"] for one in found) else 1)
+
+
+def test_doctor_refuses_a_tier_that_nothing_is_done_with(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert cli.main(["doctor", "--sandbox", "landlock"]) == 2
+    assert "--attack --sandbox" in capsys.readouterr().err
+
+
 def test_doctor_without_bubblewrap_tells_the_fix(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -127,3 +127,12 @@ def test_without_a_list_they_are_logged(tmp_path: Path, caplog: pytest.LogCaptur
 def test_no_record_is_an_error_that_names_it(tmp_path: Path) -> None:
     with pytest.raises(OutcoreError, match=r"trajectory\.jsonl.*No such file.*run_dir"):
         list(read(tmp_path))
+
+
+def test_a_record_is_for_its_owner_alone(tmp_path: Path) -> None:
+    before = os.umask(0o022)
+    try:
+        recorded(tmp_path / "runs" / "run", [LONG_TEXT])
+    finally:
+        os.umask(before)
+    assert (tmp_path / "runs" / "run").stat().st_mode & 0o077 == 0

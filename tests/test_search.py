@@ -330,6 +330,16 @@ def test_the_wait_for_another_build_can_be_stopped(corpus: Corpus, tmp_path: Pat
     assert SearchIndex.open_or_build(corpus, cache=cache).query("captain")
 
 
+def test_an_index_is_for_its_owner_alone(tmp_path: Path) -> None:
+    before = os.umask(0o022)
+    try:
+        made = IndexCache(tmp_path / "a" / "cache", 1 << 20).put("one", lambda folder: None)
+    finally:
+        os.umask(before)
+    assert made.stat().st_mode & made.parent.stat().st_mode & 0o077 == 0
+    assert made.parent.stat().st_mode & 0o077 == 0
+
+
 def test_a_process_forked_in_a_build_keeps_no_later_one_waiting(tmp_path: Path) -> None:
     cache = IndexCache(tmp_path / "cache", 1 << 20)
     forked: list[int] = []

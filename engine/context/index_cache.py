@@ -12,6 +12,7 @@ import time
 from threading import Event
 from typing import TYPE_CHECKING
 
+from outcore.config import private_folder
 from outcore.errors import ConfigError, OutcoreError
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ class IndexCache:
         for stale in self._folder.glob(f"*{_PARTIAL}"):
             shutil.rmtree(stale, ignore_errors=True)
         partial = self._folder / f"{key}{_PARTIAL}"
-        partial.mkdir()
+        partial.mkdir(mode=0o700)
         try:
             build(partial)
             (partial / _MANIFEST).write_text(json.dumps(_hashes(partial)), "utf-8")
@@ -105,7 +106,7 @@ class IndexCache:
 
     @contextlib.contextmanager
     def _locked(self, stop: Event) -> Iterator[None]:
-        self._folder.mkdir(parents=True, exist_ok=True)
+        private_folder(self._folder)
         with (self._folder / _LOCK).open("w") as file:
             # Freed by the system when the holder dies.
             while not _taken(file):

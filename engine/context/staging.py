@@ -42,7 +42,8 @@ class Staging:
         # Told first: whenever this process is killed from here on, the folder goes.
         reaper().adopt_path(self.folder)
         try:
-            base.mkdir(parents=True, exist_ok=True)
+            # What a kernel of another user must reach is there under names that can't be guessed.
+            base.mkdir(mode=0o711, parents=True, exist_ok=True)
             sweep(base)
             self.folder.mkdir(mode=0o700)
         except OSError as error:
