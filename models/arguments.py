@@ -14,8 +14,6 @@ if TYPE_CHECKING:
 
     from outcore.models.launch import Launch
 
-DTYPE = "bfloat16"
-
 
 def set_environment(launches: Sequence[Launch], scratch: Path) -> None:
     """Set what vLLM reads from this process's environment when it is imported.
@@ -50,7 +48,7 @@ def engine_args(launch: Launch) -> dict[str, Any]:
     args: dict[str, Any] = {
         "model": str(launch.folder),
         "served_model_name": launch.name,
-        "dtype": DTYPE,
+        "dtype": plan.dtype,
         "max_model_len": plan.window,
         "max_num_seqs": plan.max_num_seqs,
         "max_num_batched_tokens": plan.max_num_batched_tokens,

@@ -107,9 +107,14 @@ def read_smi(lines: Iterable[str]) -> tuple[Gpu, ...]:
             sizes = (host.total, host.available)
         else:
             sizes = (int(total) * _MIB, int(free) * _MIB)
-        major, _, minor = capability.partition(".")
-        gpus.append(Gpu(int(index), uuid, name, *sizes, (int(major), int(minor or 0))))
+        gpus.append(Gpu(int(index), uuid, name, *sizes, _capability(capability)))
     return tuple(gpus)
+
+
+def _capability(text: str) -> tuple[int, int]:
+    major, _, minor = text.partition(".")
+    # An old driver does not tell it; most cards in use have what Ampere brought.
+    return (int(major), int(minor or 0)) if major.isdigit() else (8, 0)
 
 
 def visible(gpus: tuple[Gpu, ...], setting: str | None) -> tuple[Gpu, ...]:

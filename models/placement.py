@@ -30,6 +30,8 @@ _CPU_SPARE = 3 * _GIB
 _CPU_KV_MOST = 2 * _GIB
 # Below this a root can't hold its prompt, the card and a few turns.
 _WINDOW_LEAST = 4096
+# The first cards that compute in bfloat16 are Ampere's.
+_BFLOAT16 = (8, 0)
 # Beyond this a root is better served by its REPL than by its window.
 _WINDOW_WANTED = 131_072
 _COMFORT = 32_768
@@ -223,6 +225,7 @@ def _plan(
         max_num_batched_tokens=share.max_num_batched_tokens,
         block_size=share.block_size,
         window=share.window(kv_bytes, tensor_parallel),
+        dtype="float16" if any(gpu.capability < _BFLOAT16 for gpu in gpus) else "bfloat16",
     )
 
 

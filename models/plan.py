@@ -26,6 +26,7 @@ class EnginePlan:
         max_num_batched_tokens: tokens of one step of one replica.
         block_size: tokens of one block of the prefix cache.
         window: longest prompt and answer together, in tokens.
+        dtype: of weights, activations and KV cache.
     """
 
     roles: tuple[PlacedRole, ...]
@@ -40,6 +41,7 @@ class EnginePlan:
     max_num_batched_tokens: int
     block_size: int
     window: int
+    dtype: Literal["bfloat16", "float16"] = "bfloat16"
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,8 @@ def attention_backend(launch: Launch) -> str | None:
     plan = launch.plan
     if not launch.shared_prefix or plan.device != "cuda" or "sub" not in plan.roles:
         return None
+    if plan.dtype == "float16":  # cards that FlashAttention has no kernels for
+        return None
     config = json.loads((launch.folder / "config.json").read_text(encoding="utf-8"))
     return BACKEND if _fits(config.get("text_config", config)) else None
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from outcore.config import private_folder
 from outcore.errors import ModelError, WeightsError
 from outcore.models import gpus
-from outcore.models.arguments import DTYPE, engine_args, set_environment
+from outcore.models.arguments import engine_args, set_environment
 from outcore.models.chat import ChatTokens
 from outcore.models.digest import digest
 from outcore.models.engine_log import cause
@@ -170,7 +170,7 @@ def _build(launch: Launch, scratch: Path, start: Start) -> VllmEngine:
     meter = Meter()
     plan = launch.plan
     # What a question is laid out with is a part of it.
-    served = (vllm.__version__, DTYPE, plan.device, str(plan.block_size), SUB_SYSTEM)
+    served = (vllm.__version__, plan.dtype, plan.device, str(plan.block_size), SUB_SYSTEM)
     before = digest(launch.folder, *served)
     private_folder(launch.log.parent)
     with (

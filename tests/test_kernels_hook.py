@@ -90,7 +90,8 @@ def test_models_that_do_not_fit_run_as_vllm_has_them(
 
 
 @pytest.mark.parametrize(
-    "change", [{"device": "cpu", "gpu_memory_utilization": None}, {"roles": ("root",)}]
+    "change",
+    [{"device": "cpu", "gpu_memory_utilization": None}, {"roles": ("root",)}, {"dtype": "float16"}],
 )
 def test_only_sub_models_on_a_gpu(tmp_path: Path, change: dict[str, Any]) -> None:
     assert chosen(tmp_path, QWEN3_8B, **change) is None

@@ -27,6 +27,11 @@ def test_reading_the_drivers_table() -> None:
     assert gpus[1] == Gpu(1, "GPU-bbbb2222", "NVIDIA H200", 143771 << 20, 100 << 20, (9, 0))
 
 
+def test_a_driver_that_tells_no_capability() -> None:
+    (gpu,) = read_smi(["0, GPU-1, a GPU, 100, 100, [N/A]"])
+    assert gpu.capability == (8, 0)
+
+
 def test_gpu_that_shares_the_hosts_memory() -> None:
     (gpu,) = read_smi(["0, GPU-1, NVIDIA GB10, [N/A], [N/A], 12.1"])
     assert gpu.total_bytes >= gpu.free_bytes > 0

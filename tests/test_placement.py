@@ -84,6 +84,16 @@ def check(engine: EnginePlan, needs: ModelNeed) -> None:
         assert engine.cores == ()
 
 
+@pytest.mark.parametrize(
+    ("capability", "dtype"), [((7, 5), "float16"), ((8, 0), "bfloat16"), ((12, 0), "bfloat16")]
+)
+def test_cards_before_ampere_compute_in_float16(capability: tuple[int, int], dtype: str) -> None:
+    given = machine(48)
+    gpus = tuple(replace(gpu, capability=capability) for gpu in given.gpus)
+    for engine in place(ROOT, SUB, replace(given, gpus=gpus)).engines:
+        assert engine.dtype == dtype
+
+
 def test_cpu_alone() -> None:
     root, sub = place(ROOT, SUB, machine()).engines
     for engine, needs in ((root, ROOT), (sub, SUB)):
