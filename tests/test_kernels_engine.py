@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+# Once for all of them.
+pytestmark = [pytest.mark.xdist_group("an engine by groups"), pytest.mark.timeout(600)]
 SCRIPT = Path(__file__).with_name("engine_by_groups.py")
 
 
@@ -28,7 +30,6 @@ def found() -> dict[str, Any]:
     return told
 
 
-@pytest.mark.timeout(600)
 def test_both_answer_the_same(found: dict[str, Any]) -> None:
     assert len(found["plain"]) == len(found["by_groups"]) == 14
     for (tokens, sure), (same, as_sure) in zip(found["plain"], found["by_groups"], strict=True):
@@ -37,7 +38,6 @@ def test_both_answer_the_same(found: dict[str, Any]) -> None:
         assert as_sure == pytest.approx(sure, abs=1e-3)
 
 
-@pytest.mark.timeout(600)
 def test_steps_of_all_kinds_were_taken(found: dict[str, Any]) -> None:
     assert 0 < found["grouped"] < found["steps"]
     assert found["mixed"] > 0
@@ -45,6 +45,5 @@ def test_steps_of_all_kinds_were_taken(found: dict[str, Any]) -> None:
     assert found["saved"] > 0.5
 
 
-@pytest.mark.timeout(600)
 def test_an_engine_whose_kernels_are_wrong_ends(found: dict[str, Any]) -> None:
     assert "differed from FlashAttention's" in found["wrong"]
