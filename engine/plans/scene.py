@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
@@ -157,13 +158,16 @@ class Scene:
     def bounds(self) -> tuple[Bound, ...]:
         """The numbers that the question bounds something by; none that belong to a date or year."""
         found: list[Bound] = []
-        taken = [(one.start, one.end) for one in spans_of(self)]
+        taken = sorted((one.start, one.end) for one in spans_of(self))
         numbers = () if self.about_labels else self._numbers
         equal = (one for field in numbers for one in equals(self.worded, field))
         for one in (*bounds(self.worded), *equal):
-            if all(one.end <= start or end <= one.start for start, end in taken):
+            at = bisect(taken, (one.start, one.end))
+            if all(
+                one.end <= start or end <= one.start for start, end in taken[at and at - 1 : at + 1]
+            ):
                 found.append(one)
-                taken.append((one.start, one.end))
+                taken.insert(at, (one.start, one.end))
         return tuple(sorted(found))
 
     @property

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -165,7 +166,9 @@ def parts_of(name: str) -> list[str]:
     return _PARTS.split(name.strip())
 
 
-def spans(text: str, words: str) -> list[tuple[int, int]]:
+# Asked for once for each number of a question, of which there may be thousands.
+@lru_cache(maxsize=256)
+def spans(text: str, words: str) -> tuple[tuple[int, int], ...]:
     """Where `words` stand in `text` as whole words, in whatever case: begin and end.
 
     A plural is the same word, `private` the same as `privately`, and `unit_price` or `unitPrice`
@@ -173,13 +176,13 @@ def spans(text: str, words: str) -> list[tuple[int, int]]:
     """
     parts = parts_of(words)
     if not any(parts):
-        return []
+        return ()
     pattern = r"[\s_-]*".join(map(re.escape, parts)) if len(parts) > 1 else re.escape(parts[0])
     ends = "(?:e?s|ly)?"
     if pattern[-1:] in "yY":
         pattern, ends = pattern[:-1], "(?:y|ies)"
     found = re.finditer(rf"(?<!\w){pattern}{ends}(?!\w)", text, re.IGNORECASE)
-    return [match.span() for match in found]
+    return tuple(match.span() for match in found)
 
 
 # Words that stand between what denies and what is denied: `not from the`.
