@@ -14,7 +14,7 @@ from outcore.engine.advice import advice
 from outcore.engine.children import Children
 from outcore.engine.citations import cite
 from outcore.engine.context.card import card
-from outcore.engine.context.layout import layout_of
+from outcore.engine.context.layout_cache import known_layout
 from outcore.engine.context.search import SearchIndex
 from outcore.engine.desk import Desk, Draft
 from outcore.engine.direct import Direct
@@ -184,7 +184,7 @@ class Question:
         """Whether a short context is better counted by a program than by a weak root's eye."""
         if self.settings.direct != "auto" or not self._plans():
             return False
-        layout = await asyncio.to_thread(layout_of, self.corpus)
+        layout = await asyncio.to_thread(known_layout, self.corpus)
         scene = Scene(self.text, "", self.corpus, layout)
         return await asyncio.to_thread(counted, scene)
 
@@ -212,7 +212,7 @@ class Question:
         )
         try:
             chars_per_token = await self._chars_per_token()
-            layout = await asyncio.to_thread(layout_of, self.corpus)
+            layout = await asyncio.to_thread(known_layout, self.corpus)
             told = card(self.corpus, layout, int(self.corpus.chars / chars_per_token))
             window = min(sub.window, judge.window)
             slice_tokens = min(_SLICE_MOST, int(window * _SLICE_SHARE) - profile.sub_tokens)

@@ -8,19 +8,21 @@ import gc
 import os
 import secrets
 import time
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any, Self
 
-from outcore.config import Settings, home
+from outcore.config import Settings, check_question, home
 from outcore.engine.batching.batcher import Batchers
 from outcore.engine.batching.memo import Memo
 from outcore.engine.budget import Spending
 from outcore.engine.children import INSTRUCTION_INSIDE
+from outcore.engine.context.corpus import Corpus
 from outcore.engine.context.staging import Staging
 from outcore.engine.loop import LoopThread
 from outcore.engine.profile import Profile
 from outcore.engine.question import Question
 from outcore.engine.result import Completion
+from outcore.engine.status import Status
 from outcore.engine.trajectory import Trajectory
 from outcore.errors import ConfigError, OutcoreError
 from outcore.kernel_sandbox import Pool, tiers
@@ -31,25 +33,10 @@ from outcore.reaper import owner, reaper
 
 if TYPE_CHECKING:
     from outcore.config import Budget
-    from outcore.engine.context.corpus import Corpus
+    from outcore.engine.status import Work
     from outcore.models.progress import Progress
 
 __all__ = ["RLM", "Completion"]
-
-
-@dataclass(slots=True)
-class Status:
-    """What an `RLM` is doing, for a progress line.
-
-    Attributes:
-        phase: in a word or two.
-        spending: the account of the question being answered, if there is one.
-        batchers: the ways to the models, once they are up.
-    """
-
-    phase: str = "idle"
-    spending: Spending | None = None
-    batchers: Batchers | None = None
 
 
 class RLM:
@@ -59,8 +46,9 @@ class RLM:
             rlm.completion(Path("corpus/"), "Which contract ends first?").answer
 
     The models start with the first question, or on entering the context manager. Questions may
-    be put from several threads and tasks at once. Everything ends with `close`, and also when
-    this process is killed.
+    be put from several threads and tasks at once: as many as the setting `questions` says are
+    answered side by side, and the others wait for their turn, which is no part of their seconds.
+    Everything ends with `close`, and also when this process is killed.
 
     Args:
         root: catalog name, folder, hub id or `http(s)://` address of the root model.
@@ -99,6 +87,7 @@ class RLM:
         self._spare = home() / "staged" / f"{owner()}-{secrets.token_hex(4)}"
         self._pool = Pool(self._spare, self.settings.kernels)
         self._starting = asyncio.Lock()
+        self._places = asyncio.Semaphore(self.settings.questions)
         self._closed = False
 
     def __enter__(self) -> Self:
@@ -130,7 +119,8 @@ class RLM:
         """Answer `root_prompt` over the context `prompt`.
 
         Args:
-            prompt: str, list, dict, path of a file or folder, or list of paths.
+            prompt: str, list, dict, path of a file or folder, or list of paths; or a `Corpus`,
+                staged before, which may serve several questions at once.
             root_prompt: the question. Without one, the context is expected to hold it.
             budget: limits of this question, else those of the settings.
 
@@ -145,6 +135,18 @@ class RLM:
     ) -> Completion:
         """`completion`, to be awaited. Cancelling it ends the question and its kernel."""
         return await self._loop.awaited(self._complete(prompt, root_prompt, budget))
+
+    def check(self) -> None:
+        """See what can be seen to fail before models are fetched and started.
+
+        Raises:
+            ConfigError: there is no such profile.
+            SandboxUnavailable: this machine can't isolate a kernel as asked.
+        """
+        if self.settings.profile is not None:
+            Profile.load(self.settings.profile)
+        if self.settings.direct != "always":
+            tiers.choose(self.settings.sandbox)
 
     def close(self) -> None:
         """End the models and all that belongs to them. Closing twice is fine."""
@@ -172,31 +174,35 @@ class RLM:
     async def _models(self) -> tuple[Served, Batchers]:
         async with self._starting:
             if self._served is None:
-                self.status.phase = "starting the models"
-                if self._session is None:
-                    self._session = Session.create()
-                    reaper().adopt_path(self._logs)
-                    reaper().adopt_path(self._spare)
-                self._served = await serve(
-                    self.settings.root,
-                    self.settings.sub,
-                    scratch=self._session.folder,
-                    logs=self._logs,
-                    progress=self._progress,
-                    shared_prefix=self.settings.shared_prefix,
-                )
-                if self.settings.memo:
-                    self._memo = Memo(home() / "memo.db")
-                served = self._served
-                self.status.batchers = Batchers.of(
-                    served.root, served.sub, self._memo, judge=served.judge
-                )
-                # Hundreds of thousands of objects of vLLM's stay as they are: without this, Python
-                # goes through them again for every few thousand calls.
-                gc.freeze()
-                self.status.phase = "idle"
+                self.status.starting = True
+                try:
+                    await self._start()
+                finally:
+                    self.status.starting = False
+            assert self._served is not None
             assert self.status.batchers is not None
             return self._served, self.status.batchers
+
+    async def _start(self) -> None:
+        if self._session is None:
+            self._session = Session.create()
+            reaper().adopt_path(self._logs)
+            reaper().adopt_path(self._spare)
+        served = await serve(
+            self.settings.root,
+            self.settings.sub,
+            scratch=self._session.folder,
+            logs=self._logs,
+            progress=self._progress,
+            shared_prefix=self.settings.shared_prefix,
+        )
+        self._served = served
+        if self.settings.memo:
+            self._memo = Memo(home() / "memo.db")
+        self.status.batchers = Batchers.of(served.root, served.sub, self._memo, judge=served.judge)
+        # Hundreds of thousands of objects of vLLM's stay as they are: without this, Python
+        # goes through them again for every few thousand calls.
+        gc.freeze()
 
     async def _complete(
         self, prompt: Any, root_prompt: str | None, budget: Budget | None
@@ -204,46 +210,56 @@ class RLM:
         if self._closed:
             raise OutcoreError("this RLM is closed; make a new one")
         text = root_prompt if root_prompt is not None else INSTRUCTION_INSIDE
-        if not text.strip():
-            raise ConfigError("the question is empty")
-        if not text.isascii() and text.encode("utf-8", "replace").decode() != text:
-            raise ConfigError(
-                "the question has half of a surrogate pair, or bytes that are not UTF-8: write it "
-                "in UTF-8"
-            )
-        # What can be seen to fail is seen before models are fetched and started.
-        if self.settings.profile is not None:
-            Profile.load(self.settings.profile)
-        if self.settings.direct != "always":
-            await asyncio.to_thread(tiers.choose, self.settings.sandbox)
+        check_question(text)
+        await asyncio.to_thread(self.check)
+        with self.status.question() as work:
+            # Before anything is staged, and before its clock starts.
+            async with self._places:
+                return await self._placed(text, prompt, budget, work)
+
+    async def _placed(
+        self, text: str, prompt: Any, budget: Budget | None, work: Work
+    ) -> Completion:
         spending = Spending(budget if budget is not None else self.settings.budget)
+        if isinstance(prompt, Corpus):
+            work.tell("looking at the context")
+            return await self._recorded(text, prompt, spending, work)
         staging = Staging()
         try:
-            self.status.phase = "reading the context"
+            work.tell("reading the context")
             corpus = await staging.stage(prompt, self.settings.encoding, spending.left)
-            # Before the models, which take long to start: a record that can't be is told at once.
-            trajectory = Trajectory(self.settings.runs_dir / _run_id())
-            try:
-                if corpus is None:
-                    completion = self._unread(text, spending, trajectory)
-                else:
-                    completion = await self._asked(text, corpus, spending, trajectory)
-            except BaseException as error:
-                trajectory.add("end", error=_told(error))
-                raise
-            finally:
-                trajectory.close()
-            return replace(completion, record_error=trajectory.loss)
+            return await self._recorded(text, corpus, spending, work)
         finally:
-            self.status.phase = "idle"
             await staging.close()
 
+    async def _recorded(
+        self, text: str, corpus: Corpus | None, spending: Spending, work: Work
+    ) -> Completion:
+        # Before the models, which take long to start: a record that can't be is told at once.
+        trajectory = Trajectory(self.settings.runs_dir / _run_id())
+        try:
+            if corpus is None:
+                completion = self._unread(text, spending, trajectory)
+            else:
+                completion = await self._asked(text, corpus, spending, trajectory, work)
+        except BaseException as error:
+            trajectory.add("end", error=_told(error))
+            raise
+        finally:
+            trajectory.close()
+        return replace(completion, record_error=trajectory.loss)
+
     async def _asked(
-        self, text: str, corpus: Corpus, spending: Spending, trajectory: Trajectory
+        self,
+        text: str,
+        corpus: Corpus,
+        spending: Spending,
+        trajectory: Trajectory,
+        work: Work,
     ) -> Completion:
         with spending.paused():
             served, batchers = await self._models()
-        self.status.spending = spending
+        work.spending = spending
         question = Question(
             text,
             corpus,
@@ -252,7 +268,7 @@ class RLM:
             self.settings,
             spending,
             trajectory,
-            self._phase,
+            work.tell,
             self._pool,
         )
         return await question.answer()
@@ -275,9 +291,6 @@ class RLM:
         )
         trajectory.add("end", **completion.as_dict())
         return completion
-
-    def _phase(self, phase: str) -> None:
-        self.status.phase = phase
 
 
 def _run_id() -> str:

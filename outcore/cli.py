@@ -1,4 +1,4 @@
-"""The command line: `outcore ask | models | memo | doctor`."""
+"""The command line: `outcore ask | batch | models | memo | doctor`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from outcore import ask, doctor, memo
+from outcore import ask, batch, doctor, memo
 from outcore.errors import ConfigError, OutcoreError
 from outcore.signals import STOPPED_BY, Signals
 from outcore.terminal import shown
@@ -25,8 +25,8 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code.
 
-    0; 1 failed; 2 usage; 3 incomplete answer. Stopped by a signal, the process ends here with
-    128 and its number.
+    0; 1 failed; 2 usage; 3 incomplete answer; 4 some questions of a batch failed. Stopped by a
+    signal, the process ends here with 128 and its number.
     """
     args = _parsed(arguments)
     signals = Signals()
@@ -93,6 +93,7 @@ def _parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--version", action="version", version=f"outcore {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     ask.add_parser(commands)
+    batch.add_parser(commands)
     models.add_parser(commands)
     memo.add_parser(commands)
     doctor.add_parser(commands)

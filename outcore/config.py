@@ -65,6 +65,21 @@ def check_encoding(encoding: str) -> None:
         ) from error
 
 
+def check_question(text: str) -> None:
+    """See that a question can be put.
+
+    Raises:
+        ConfigError: it is empty, or no text that UTF-8 can hold.
+    """
+    if not text.strip():
+        raise ConfigError("the question is empty")
+    if not text.isascii() and text.encode("utf-8", "replace").decode() != text:
+        raise ConfigError(
+            "the question has half of a surrogate pair, or bytes that are not UTF-8: write it "
+            "in UTF-8"
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class Budget:
     """What one run may spend. The root gets one last turn to answer when any of it is spent.
@@ -77,7 +92,8 @@ class Budget:
         calls: sub-calls made by its code; a child run is one, and what it asks counts as well.
         tokens: tokens in and out, over root and sub-LM, cached ones not counted.
         seconds: wall clock of the question: reading the context, starting the kernel, turns,
-            cells, sub-calls and child runs. Starting and ending the models is not counted. A
+            cells, sub-calls and child runs. Starting and ending the models is not counted, nor
+            is waiting for other questions to end (`Settings.questions`). A
             fifth of it, 30 seconds at most, is kept back for the root's last turn, which is cut
             off where that does not do.
         cell_seconds: wall clock of one cell.
@@ -126,6 +142,8 @@ class Settings:
         depth: levels of child runs below the root's run; at the last one `rlm_query` asks the
             sub-LM instead.
         kernels: child runs that have a kernel at once, on each level.
+        questions: questions that one `RLM` answers at once, each with a kernel of its own; the
+            others wait for their turn.
         encoding: of the context's files; None is UTF-8, and refuses files that look binary.
         budget: limits of one run.
     """
@@ -142,6 +160,7 @@ class Settings:
     shared_prefix: bool = True
     depth: int = 1
     kernels: int = 4
+    questions: int = 8
     encoding: str | None = None
     budget: Budget = Budget()
 
@@ -153,7 +172,7 @@ class Settings:
                     f"{name} is {value!r}; it can be one of: {', '.join(get_args(allowed))}"
                 )
 
-        for name, least in (("depth", 0), ("kernels", 1)):
+        for name, least in (("depth", 0), ("kernels", 1), ("questions", 1)):
             value = getattr(self, name)
             if type(value) is not int or value < least:
                 raise ConfigError(f"{name} is {value!r}; it must be a whole number from {least} on")

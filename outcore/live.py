@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Self
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from outcore.engine.rlm import Status
+    from outcore.engine.status import Status
 
 _TICK_SECONDS = 0.25
 # The models' own bars and lines are shown while these last.
@@ -22,10 +22,12 @@ class LiveLine:
 
     Args:
         status: gives the current status.
+        lead: gives what stands before it, such as how many questions are answered.
     """
 
-    def __init__(self, status: Callable[[], Status]) -> None:
+    def __init__(self, status: Callable[[], Status], lead: Callable[[], str] = str) -> None:
         self._status = status
+        self._lead = lead
         self._terminal = sys.stderr.isatty()
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._draw, name="live-line", daemon=True)
@@ -40,29 +42,33 @@ class LiveLine:
         self._thread.join()
 
     def _draw(self) -> None:
-        shown, key = "", None
+        shown = ""
+        key: tuple[object, ...] | None = None
         while not self._ended.wait(_TICK_SECONDS):
             status = self._status()
             if status.phase in _QUIET:
                 continue
-            line = self._line(status)
+            lead = self._lead()
+            line = " · ".join(part for part in (lead, self._line(status)) if part)
             if self._terminal:
                 print(f"\r\x1b[K{line}", end="", file=sys.stderr, flush=True)
                 shown = line
                 continue
-            turns = status.spending.turns if status.spending else 0
-            if (status.phase, turns) != key:
-                key = (status.phase, turns)
+            totals = status.totals()
+            # Of many questions, a line for each that is over; of one, a line for each turn.
+            now = (lead,) if lead else (status.phase, totals.turns if totals else 0)
+            if now != key:
+                key = now
                 print(line, file=sys.stderr, flush=True)
         if shown:
             print("\r\x1b[K", end="", file=sys.stderr, flush=True)
 
     def _line(self, status: Status) -> str:
-        spending, batchers = status.spending, status.batchers
-        if spending is None:
+        totals, batchers = status.totals(), status.batchers
+        if totals is None:
             return status.phase
-        root, sub = spending.root, spending.sub
-        calls = f"{spending.asked} calls"
+        root, sub = totals.root, totals.sub
+        calls = f"{totals.calls} calls"
         ways = {batchers.sub, batchers.judge} if batchers is not None else ()
         running = sum(way.traffic.running for way in ways)
         speculated, used = root.speculated + sub.speculated, root.used + sub.used
@@ -80,11 +86,11 @@ class LiveLine:
         return " · ".join(
             (
                 status.phase,
-                f"turn {spending.turns}",
+                f"turn {totals.turns}" if totals.questions == 1 else f"{totals.turns} turns",
                 calls,
                 f"{tokens_in:,} tokens in, {cached:.0%} cached",
                 f"{self._rate.of(written):.1f} tokens/s out",
-                f"{spending.seconds:.0f} s",
+                f"{totals.seconds:.0f} s",
             )
         )
 
@@ -97,6 +103,9 @@ class _Rate:
 
     def of(self, count: int) -> float:
         now = time.monotonic()
+        if self._seen and count < self._seen[-1][1]:
+            # Counted afresh, as another question is.
+            self._seen = []
         self._seen = [*(row for row in self._seen if now - row[0] < 10), (now, count)]
         then, before = self._seen[0]
         return (count - before) / (now - then) if now > then else 0.0
