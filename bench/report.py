@@ -1,4 +1,8 @@
-"""Tables and plots of the quality benchmark, drawn from the rows on disk."""
+"""Tables and plots of the quality benchmark, drawn from the rows on disk.
+
+Rows of one pair of models and one half of the data are pooled over their seeds. A system is
+compared with plan mode on the questions that both were asked.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +16,7 @@ from results import record
 from tasks.item import size_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from rows import Row
     from runner import Task
@@ -28,10 +32,13 @@ _TITLES = {
     "code": "Questions about a source tree",
 }
 _ORDER = ("code", "plan", "auto", "root", "mapreduce", "rlms")
+# The mode that the default root answers in; others are compared with it.
+BASE = "plan"
 _COLUMNS = (
     "length",
     "system",
     "n",
+    "seeds",
     "score",
     "95% interval",
     "s",
@@ -54,9 +61,9 @@ def wilson(hits: float, n: int) -> tuple[float, float]:
 
 
 def bootstrap(scores: Sequence[float]) -> tuple[float, float]:
-    """The 95% interval of a mean, by 10,000 resamples with a fixed seed."""
+    """The 95% interval of a mean, by 10,000 resamples with a fixed seed; order is of no matter."""
     chance = np.random.default_rng(_SEED)
-    values = np.asarray(scores, dtype=float)
+    values = np.sort(np.asarray(scores, dtype=float))
     means = [chance.choice(values, len(values)).mean() for _ in range(_RESAMPLES)]
     low, high = np.quantile(means, (0.025, 0.975))
     return float(low), float(high)
@@ -68,33 +75,127 @@ def interval(scores: Sequence[float], *, binary: bool) -> tuple[float, float]:
 
 
 def table(task: Task, rows: Iterable[Row]) -> None:
-    """Print the task's table, put it into RESULTS.md, and draw its plot.
+    """Print the task's tables, put them into RESULTS.md, and draw its plot.
 
-    Rows of other seeds, splits or models make tables of their own.
+    Rows of other splits or models make tables of their own.
     """
-    sets: defaultdict[tuple[str, str, str, int], list[Row]] = defaultdict(list)
+    sets: defaultdict[tuple[str, str, str], list[Row]] = defaultdict(list)
     for row in rows:
-        sets[row.root, row.sub, row.split, row.seed].append(row)
-    for number, ((root, sub, split, seed), of_set) in enumerate(sorted(sets.items())):
+        sets[row.root, row.sub, row.split].append(row)
+    kind = "Wilson" if task.BINARY else "bootstrap over the questions"
+    for number, ((root, sub, split), of_set) in enumerate(sorted(sets.items())):
         groups = grouped(of_set)
         places = sorted({row.machine for row in of_set})
         name = f"quality-{task.NAME}" + (f"-{number + 1}" if number else "")
-        kind = "Wilson" if task.BINARY else "bootstrap over the questions"
+        title = f"{_TITLES.get(task.NAME, task.NAME)} ({root} and {sub})"
         record(
             name,
-            f"{_TITLES.get(task.NAME, task.NAME)} ({root} and {sub})",
+            title,
             _COLUMNS,
             [_cells(task, size, system, group) for (size, system), group in groups.items()],
             [
-                f"Seed {seed}, half `{split}` of the data. Score: mean of 100 for a right answer; "
+                f"Half `{split}` of the data, seeds pooled. Score: mean of 100 for a right answer; "
                 f"95% interval: {kind}.",
                 "Seconds, tokens and sub-calls are means of a question. What the memo or an equal "
                 "call answered cost no tokens.",
-                f"Answered on: {'; '.join(places)}.",
+                f"Answered on: {'; '.join(places)}{_days(of_set)}.",
+                *_unfinished(of_set),
+                *(f"To ask them again: `{one}`." for one in commands(task, of_set)),
                 f"![score and cost](plots/{name}.svg)",
             ],
         )
         plot(task, groups, PLOTS / f"{name}.svg", f"{root} and {sub}")
+        if pairs := beside(of_set):
+            record(
+                f"{name}-beside",
+                f"{title}: others beside plan mode",
+                ("length", "system", "n", "score", "plan mode"),
+                [
+                    [size_name(size), system, len(ours), scored(task, others), scored(task, ours)]
+                    for (size, system), (others, ours) in pairs.items()
+                ],
+                [
+                    f"Half `{split}` of the data. Each row: the questions that both were asked. "
+                    f"Behind a score its 95% interval ({kind})."
+                ],
+            )
+
+
+def beside(rows: Iterable[Row]) -> dict[tuple[int, str], tuple[list[Row], list[Row]]]:
+    """By size and system, its rows and plan mode's, of the questions that both were asked.
+
+    Rows are of one pair of models and one half of the data.
+    """
+    groups = grouped(rows)
+    found = {}
+    for (size, system), group in groups.items():
+        ours = {(row.seed, row.item): row for row in groups.get((size, BASE), ())}
+        both = [row for row in group if (row.seed, row.item) in ours]
+        if system != BASE and both:
+            found[size, system] = (both, [ours[row.seed, row.item] for row in both])
+    return found
+
+
+def commands(task: Task, rows: Iterable[Row]) -> list[str]:
+    """The command lines that ask all of these questions, as few as can be."""
+    samples: defaultdict[tuple[str, str, str, int, int, str], int] = defaultdict(int)
+    for row in rows:
+        key = (row.root, row.sub, row.split, row.seed, row.size, row.system)
+        samples[key] = max(samples[key], _number(row) + 1)
+    sizes: defaultdict[tuple[str, str, str, int, int, str], list[int]] = defaultdict(list)
+    for (root, sub, split, seed, size, system), number in sorted(samples.items()):
+        sizes[root, sub, split, seed, number, system].append(size)
+    systems: defaultdict[tuple[str, str, str, int, int, tuple[int, ...]], list[str]]
+    systems = defaultdict(list)
+    for (root, sub, split, seed, number, system), of in sizes.items():
+        systems[root, sub, split, seed, number, tuple(of)].append(system)
+    found = []
+    for (root, sub, split, seed, number, of_all), names in sorted(systems.items()):
+        words = [f"python -P bench/quality.py {task.NAME} --seed {seed} --samples {number}"]
+        if of_all != task.SIZES:
+            words.append(f"--sizes {','.join(map(size_name, of_all))}")
+        words.append(f"--systems {','.join(sorted(names, key=_place))}")
+        if split != "report":
+            words.append(f"--split {split}")
+        found.append(" ".join([*words, f"--root {root} --sub {sub}"]))
+    return found
+
+
+def _unfinished(rows: Iterable[Row]) -> Iterator[str]:
+    """A line for each system that left out some of the questions of a draw."""
+    numbers: defaultdict[tuple[int, int, str], list[int]] = defaultdict(list)
+    for row in rows:
+        numbers[row.seed, row.size, row.system].append(_number(row))
+    for (seed, size, system), of in sorted(numbers.items()):
+        if len(of) <= max(of):
+            yield (
+                f"Of the first {max(of) + 1} questions of seed {seed}, {size_name(size)}, {system} "
+                f"has answered {len(of)}; the others are not on record."
+            )
+
+
+def _number(row: Row) -> int:
+    """Of a question in its draw: the first part of the item's id."""
+    return int(row.item.partition("-")[0])
+
+
+def _days(rows: Iterable[Row]) -> str:
+    """When, where runs tell it: their folders begin with the day."""
+    days = sorted({row.run[:8] for row in rows if row.run[:8].isdigit()})
+    told = ", ".join(f"{day[:4]}-{day[4:6]}-{day[6:]}" for day in days)
+    return f"; {told}" if told else ""
+
+
+def scored(task: Task, rows: Sequence[Row]) -> str:
+    """The mean score with its 95% interval: `53.0 (37.4 to 68.6)`."""
+    scores = [row.score for row in rows]
+    low, high = interval(scores, binary=task.BINARY)
+    return f"{100 * mean(scores):.1f} ({100 * low:.1f} to {100 * high:.1f})"
+
+
+def seeds_of(rows: Iterable[Row]) -> str:
+    """The seeds of some rows: `2026, 2027`."""
+    return ", ".join(map(str, sorted({row.seed for row in rows})))
 
 
 def grouped(rows: Iterable[Row]) -> dict[tuple[int, str], list[Row]]:
@@ -116,14 +217,15 @@ def _cells(task: Task, size: int, system: str, group: Sequence[Row]) -> list[obj
         size_name(size),
         system,
         len(group),
-        f"{100 * _mean(scores):.1f}",
+        seeds_of(group),
+        f"{100 * mean(scores):.1f}",
         f"{100 * low:.1f} to {100 * high:.1f}",
-        f"{_mean(row.seconds for row in group):,.1f}",
-        round(_mean(row.total("in") for row in group)),
-        round(_mean(row.total("cached") for row in group)),
-        round(_mean(row.total("out") for row in group)),
-        round(_mean(row.calls.get("sub", 0) for row in group)),
-        round(_mean(sum(row.remembered.values()) for row in group)),
+        f"{mean(row.seconds for row in group):,.1f}",
+        round(mean(row.total("in") for row in group)),
+        round(mean(row.total("cached") for row in group)),
+        round(mean(row.total("out") for row in group)),
+        round(mean(row.calls.get("sub", 0) for row in group)),
+        round(mean(sum(row.remembered.values()) for row in group)),
         sum(not row.complete for row in group),
         sum(row.error for row in group),
     ]
@@ -142,7 +244,7 @@ def plot(task: Task, groups: dict[tuple[int, str], list[Row]], path: Path, model
     sizes = sorted({size for size, _ in groups})
     for at, system in enumerate(systems):
         of = {size: groups[size, system] for size in sizes if (size, system) in groups}
-        means = [100 * _mean(row.score for row in group) for group in of.values()]
+        means = [100 * mean(row.score for row in group) for group in of.values()]
         ends = [interval([r.score for r in group], binary=task.BINARY) for group in of.values()]
         errors = [
             [max(0.0, mean - 100 * low) for mean, (low, _) in zip(means, ends, strict=True)],
@@ -151,7 +253,7 @@ def plot(task: Task, groups: dict[tuple[int, str], list[Row]], path: Path, model
         costs = [
             max(
                 1.0,
-                _mean(row.total("in") - row.total("cached") + row.total("out") for row in group),
+                mean(row.total("in") - row.total("cached") + row.total("out") for row in group),
             )
             for group in of.values()
         ]
@@ -179,6 +281,7 @@ def plot(task: Task, groups: dict[tuple[int, str], list[Row]], path: Path, model
     plt.close(figure)
 
 
-def _mean(values: Iterable[float]) -> float:
+def mean(values: Iterable[float]) -> float:
+    """Of at least one number."""
     listed = list(values)
     return sum(listed) / len(listed)

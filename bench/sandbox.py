@@ -19,6 +19,9 @@ from typing import Any
 from outcore.engine.context.corpus import stage
 from outcore.kernel_sandbox import Kernel, KernelSpec
 
+sys.path.insert(0, str(Path(__file__).parent))
+from results import record
+
 STARTS, CELLS, CALLS = 10, 200, 2000
 
 ONE_BY_ONE = f"""
@@ -47,14 +50,14 @@ async def answer(op: str, params: dict[str, Any]) -> Any:
     return "a"
 
 
-def show(what: str, seconds: list[float]) -> None:
-    """Print median and 99th percentile in milliseconds."""
+def told(what: str, seconds: list[float]) -> list[object]:
+    """A row: how often, median and 99th percentile in milliseconds."""
     cuts = statistics.quantiles(seconds, n=100)
-    print(f"{what:38} p50 {cuts[49] * 1e3:8.3f} ms   p99 {cuts[98] * 1e3:8.3f} ms")
+    return [what, len(seconds), cuts[49] * 1e3, cuts[98] * 1e3]
 
 
 async def main() -> None:
-    """Measure and print."""
+    """Measure and record."""
     tier: Any = sys.argv[1] if len(sys.argv) > 1 else "auto"
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "context"
@@ -70,16 +73,27 @@ async def main() -> None:
             await kernel.close()
             ends.append(time.perf_counter() - began)
         async with await Kernel.start(spec, answer) as kernel:
-            print(f"tier {kernel.tier}, Python {sys.version.split()[0]}")
-            show(f"start ({STARTS})", starts)
-            show(f"close ({STARTS})", ends)
             cells = [(await kernel.run("pass", seconds=5)).seconds for _ in range(CELLS)]
-            show(f"empty cell ({CELLS})", cells)
             small, large = json.loads((await kernel.run(ONE_BY_ONE, seconds=60)).output)
-            show(f"llm_query, 100 B ({CALLS})", small)
-            show(f"llm_query, 100 KB ({CALLS})", large)
             batch = float((await kernel.run(BATCH, seconds=60)).output)
-            print(f"{f'{CALLS} calls of 0.1 s in one batch':38} {batch:.3f} s")
+            used = kernel.tier
+    record(
+        "sandbox",
+        "What the sandbox costs (milliseconds)",
+        ["", "n", "p50", "p99"],
+        [
+            told("start", starts),
+            told("close", ends),
+            told("empty cell", cells),
+            told("llm_query, 100 B", small),
+            told("llm_query, 100 KB", large),
+        ],
+        [
+            f"{CALLS:,} calls of 0.1 s in one batch take {batch:.3f} s.",
+            f"Tier {used}. The host answers at once: the way there and back is measured.",
+        ],
+    )
 
 
-asyncio.run(main())
+if __name__ == "__main__":
+    asyncio.run(main())

@@ -4,6 +4,7 @@
 
 Each way starts in a process of its own and ends when both engines have answered one request.
 vLLM's own way is `AsyncLLM.from_engine_args` with the same arguments, one engine after the other.
+Three rounds, unless more or fewer are asked for; medians are told.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from pathlib import Path
 
 from outcore.models.arguments import engine_args
 from outcore.models.catalog import defaults
-from outcore.models.engine import Request
+from outcore.models.engine import Asked, Request
 from outcore.models.launch import Launch
 from outcore.models.machine import usable
 from outcore.models.need import need
@@ -27,6 +28,10 @@ from outcore.models.progress import SILENT
 from outcore.models.start import start_engines
 from outcore.models.weights import ensure
 
+sys.path.insert(0, str(Path(__file__).parent))
+from results import record
+
+ROUNDS = 3
 WAYS = ("vllm", "outcore")
 
 
@@ -45,7 +50,7 @@ def launches(logs: Path) -> list[Launch]:
 async def outcore(logs: Path) -> None:
     engines = await start_engines(launches(logs), logs, SILENT)
     for engine in engines:
-        await engine.generate(Request(engine.question("Hello?", None), 1))
+        await engine.generate(Request(engine.prompts([Asked("Hello?")])[0], 1))
     print("ready", flush=True)
     for engine in engines:
         await engine.close()
@@ -88,18 +93,27 @@ def timed(way: str) -> float:
 
 def main() -> None:
     if "--way" in sys.argv:
-        way = {"outcore": outcore, "vllm": vllm}[sys.argv[-1]]
+        start = {"outcore": outcore, "vllm": vllm}[sys.argv[-1]]
         with tempfile.TemporaryDirectory() as logs:
-            asyncio.run(way(Path(logs)))
+            asyncio.run(start(Path(logs)))
         return
-    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 1
+    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else ROUNDS
     taken: dict[str, list[float]] = {way: [] for way in WAYS}
     for _ in range(rounds):
         for way in WAYS:
             taken[way].append(timed(way))
             print(f"{way}: {taken[way][-1]:.1f} s", flush=True)
     median = {way: statistics.median(times) for way, times in taken.items()}
-    print(f"vllm / outcore: {median['vllm'] / median['outcore']:.2f}")
+    record(
+        "start",
+        "Both default models ready, from a new process (seconds)",
+        ["", "median", "least", "most"],
+        [[way, median[way], min(taken[way]), max(taken[way])] for way in WAYS],
+        [
+            f"vLLM's own start takes {median['vllm'] / median['outcore']:.2f}x the time.",
+            f"{rounds} rounds; each ends when both engines have answered one request.",
+        ],
+    )
 
 
 if __name__ == "__main__":

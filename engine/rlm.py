@@ -9,9 +9,9 @@ import os
 import secrets
 import time
 from dataclasses import fields, replace
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, Unpack
 
-from outcore.config import Settings, check_question, home
+from outcore.config import Settings, SettingsChanges, check_budget, check_question, home
 from outcore.engine.batching.batcher import Batchers
 from outcore.engine.batching.memo import Memo
 from outcore.engine.budget import Spending
@@ -32,7 +32,10 @@ from outcore.models.serve import Served, serve
 from outcore.reaper import owner, reaper
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from outcore.config import Budget
+    from outcore.engine.context.sources import Context
     from outcore.engine.status import Work
     from outcore.models.progress import Progress
 
@@ -56,27 +59,38 @@ class RLM:
         settings: all other settings.
         progress: is told what happens while models are fetched and started.
         changes: single fields of `Settings`, such as `budget=Budget(seconds=60)`.
+
+    Raises:
+        ConfigError: there is no such setting, or it can't have that value.
     """
 
     def __init__(
         self,
-        root: str | None = None,
-        sub: str | None = None,
+        root: str | Path | None = None,
+        sub: str | Path | None = None,
         *,
         settings: Settings | None = None,
         progress: Progress = SILENT,
-        **changes: Any,
+        **changes: Unpack[SettingsChanges],
     ) -> None:
         base = settings if settings is not None else Settings()
+        if not isinstance(base, Settings):
+            raise ConfigError(
+                f"settings is {base!r}; it must be Settings(...), and single ones go by their "
+                "names, as in RLM(depth=2)"
+            )
         named = {"root": root, "sub": sub}
-        changes |= {name: value for name, value in named.items() if value is not None}
+        given: dict[str, Any] = {
+            **changes,
+            **{name: value for name, value in named.items() if value is not None},
+        }
         known = {field.name for field in fields(Settings)}
-        if unknown := sorted(changes.keys() - known):
+        if unknown := sorted(given.keys() - known):
             raise ConfigError(
                 f"there is no setting {unknown[0]!r}; there are: {', '.join(sorted(known))}. "
                 "Limits such as seconds belong into budget=Budget(...)"
             )
-        self.settings = replace(base, **changes)
+        self.settings = replace(base, **given)
         self.status = Status()
         self._progress = progress
         self._loop = LoopThread()
@@ -114,7 +128,11 @@ class RLM:
         await asyncio.to_thread(self.close)
 
     def completion(
-        self, prompt: Any, root_prompt: str | None = None, *, budget: Budget | None = None
+        self,
+        prompt: Context | Corpus,
+        root_prompt: str | None = None,
+        *,
+        budget: Budget | None = None,
     ) -> Completion:
         """Answer `root_prompt` over the context `prompt`.
 
@@ -126,12 +144,17 @@ class RLM:
 
         Raises:
             BadContext: the context is missing, empty or no text.
+            ConfigError: the question is no text, or the budget is none.
             OutcoreError: the models or the sandbox failed; see `outcore.errors`.
         """
         return self._loop.run(self._complete(prompt, root_prompt, budget))
 
     async def acompletion(
-        self, prompt: Any, root_prompt: str | None = None, *, budget: Budget | None = None
+        self,
+        prompt: Context | Corpus,
+        root_prompt: str | None = None,
+        *,
+        budget: Budget | None = None,
     ) -> Completion:
         """`completion`, to be awaited. Cancelling it ends the question and its kernel."""
         return await self._loop.awaited(self._complete(prompt, root_prompt, budget))
@@ -205,12 +228,14 @@ class RLM:
         gc.freeze()
 
     async def _complete(
-        self, prompt: Any, root_prompt: str | None, budget: Budget | None
+        self, prompt: Context | Corpus, root_prompt: str | None, budget: Budget | None
     ) -> Completion:
         if self._closed:
             raise OutcoreError("this RLM is closed; make a new one")
         text = root_prompt if root_prompt is not None else INSTRUCTION_INSIDE
         check_question(text)
+        if budget is not None:
+            check_budget(budget)
         await asyncio.to_thread(self.check)
         with self.status.question() as work:
             # Before anything is staged, and before its clock starts.
@@ -218,7 +243,7 @@ class RLM:
                 return await self._placed(text, prompt, budget, work)
 
     async def _placed(
-        self, text: str, prompt: Any, budget: Budget | None, work: Work
+        self, text: str, prompt: Context | Corpus, budget: Budget | None, work: Work
     ) -> Completion:
         spending = Spending(budget if budget is not None else self.settings.budget)
         if isinstance(prompt, Corpus):

@@ -67,7 +67,10 @@ async def models(session: aiohttp.ClientSession, base: str) -> list[dict[str, An
     try:
         async with asyncio.timeout(2 * _CONNECT_SECONDS), session.get(f"{base}/models") as response:
             if response.status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
-                raise ConfigError(f"{base} wants an API key, or another one; put it into {SHARED}")
+                raise ConfigError(
+                    f"{base} wants an API key, or another one; put it into {SHARED} "
+                    "(for one role alone: OUTCORE_ROOT_API_KEY, OUTCORE_SUB_API_KEY)"
+                )
             response.raise_for_status()
             listed = json.loads(await _whole(f"{base}/models", response, Heard()))["data"]
             return [{**model, "id": str(model["id"])} for model in listed]

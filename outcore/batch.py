@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
 
-    from outcore.crew import Count
     from outcore.questions import Task
+    from outcore.workers import Count
 
 ANSWERED, INCOMPLETE, SOME_FAILED = 0, 3, 4
 _STDIN = "-"
@@ -102,29 +102,29 @@ def batch(args: argparse.Namespace) -> int:
 
 def _answer(tasks: Sequence[Task], answers: Answers, chosen: Settings) -> Count:
     """Put the questions, and count what comes of them."""
-    from outcore.crew import Crew
     from outcore.engine.rlm import RLM
     from outcore.models.progress import on_stderr
+    from outcore.workers import Workers
 
     rlm = RLM(settings=chosen, progress=on_stderr())
-    crew = Crew(rlm, answers)
+    workers = Workers(rlm, answers)
     total, summary = len(tasks), ""
     try:
         # Models that don't start are a failure of the batch, and not of each question.
         rlm.check()
-        with rlm, LiveLine(lambda: rlm.status, lambda: _lead(crew.count, total)):
+        with rlm, LiveLine(lambda: rlm.status, lambda: _lead(workers.count, total)):
             answers.start({task.key for task in tasks})
             began = time.monotonic()
             try:
-                crew.run(tasks)
+                workers.run(tasks)
             finally:
                 seconds = time.monotonic() - began
-                summary = _summary(crew.count, total, f"{seconds:.0f} s: {answers.path}")
+                summary = _summary(workers.count, total, f"{seconds:.0f} s: {answers.path}")
     finally:
         rlm.close()
         if summary:
             print(shown(summary, sys.stderr), file=sys.stderr)
-    return crew.count
+    return workers.count
 
 
 def _lead(count: Count, total: int) -> str:

@@ -11,7 +11,7 @@ import math
 import os
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal, TypedDict, get_args
 
 from outcore.errors import ConfigError
 
@@ -65,12 +65,17 @@ def check_encoding(encoding: str) -> None:
         ) from error
 
 
-def check_question(text: str) -> None:
+def check_question(text: object) -> None:
     """See that a question can be put.
 
     Raises:
-        ConfigError: it is empty, or no text that UTF-8 can hold.
+        ConfigError: it is no text, empty, or holds what UTF-8 can't.
     """
+    if not isinstance(text, str):
+        raise ConfigError(
+            f"the question is a {type(text).__name__}; it must be a str after the context: "
+            "completion(context, question)"
+        )
     if not text.strip():
         raise ConfigError("the question is empty")
     if not text.isascii() and text.encode("utf-8", "replace").decode() != text:
@@ -112,16 +117,69 @@ class Budget:
                 raise ConfigError(f"budget: {field.name} must be above zero, not {value!r}")
             if isinstance(field.default, int) and type(value) is not int:
                 raise ConfigError(f"budget: {field.name} must be a whole number, not {value!r}")
-            if isinstance(value, bool) or not math.isfinite(value):
+            if isinstance(value, bool) or not _finite(value):
                 raise ConfigError(
                     f"budget: {field.name} must be a number with an end, not {value!r}; where it "
                     "is to be no limit, name a large one"
                 )
 
 
+_MODEL = "a catalog name, a folder, a hub id or an http:// address"
+_TEXTS = {
+    "root": _MODEL,
+    "sub": _MODEL,
+    "profile": "the name of a prompt profile, such as coder",
+    "encoding": "the name of a text encoding, such as utf-8",
+}
+
+
+def check_budget(value: object) -> None:
+    """See that a budget is one.
+
+    Raises:
+        ConfigError: it is something else, such as a dict.
+    """
+    if not isinstance(value, Budget):
+        raise ConfigError(
+            f"budget is {value!r}; it must be a Budget, as in budget=Budget(seconds=60)"
+        )
+
+
+def _check_text(name: str, value: object, meant: str) -> None:
+    if not isinstance(value, str) or not value.strip() or "\0" in value:
+        raise ConfigError(f"{name} is {value!r}; it must be {meant}")
+
+
+def _finite(value: float) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number larger than any float
+        return False
+
+
+class SettingsChanges(TypedDict, total=False):
+    """The fields of `Settings` that `RLM` takes by name, besides `root` and `sub`."""
+
+    profile: str | None
+    root_mode: RootMode
+    direct: DirectMode
+    sandbox: Tier
+    runs: str | Path | None
+    memo: bool
+    speculate: bool
+    shared_prefix: bool
+    depth: int
+    kernels: int
+    questions: int
+    encoding: str | None
+    budget: Budget
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """Everything a run can be told, with its defaults.
+
+    A Path for `root` or `sub` becomes the full path of that folder, a str for `runs` a Path.
 
     Attributes:
         root: catalog name, folder, hub id or `http(s)://` address of the root model; None
@@ -146,6 +204,9 @@ class Settings:
             others wait for their turn.
         encoding: of the context's files; None is UTF-8, and refuses files that look binary.
         budget: limits of one run.
+
+    Raises:
+        ConfigError: a value has the wrong type, or is none that the setting can have.
     """
 
     root: str | None = None
@@ -165,13 +226,24 @@ class Settings:
     budget: Budget = Budget()
 
     def __post_init__(self) -> None:
+        for name in ("root", "sub"):
+            if isinstance(value := getattr(self, name), Path):
+                object.__setattr__(self, name, str(expanded(value, name).absolute()))
+        if isinstance(self.runs, (str, Path)):
+            _check_text("runs", str(self.runs), "the path of a folder")
+            object.__setattr__(self, "runs", expanded(self.runs, "runs"))
+        elif self.runs is not None:
+            raise ConfigError(f"runs is {self.runs!r}; it must be the path of a folder")
+        for name, meant in _TEXTS.items():
+            if getattr(self, name) is not None:
+                _check_text(name, getattr(self, name), meant)
+        check_budget(self.budget)
         for name, allowed in (("root_mode", RootMode), ("direct", DirectMode), ("sandbox", Tier)):
             value = getattr(self, name)
             if value not in get_args(allowed):
                 raise ConfigError(
                     f"{name} is {value!r}; it can be one of: {', '.join(get_args(allowed))}"
                 )
-
         for name, least in (("depth", 0), ("kernels", 1), ("questions", 1)):
             value = getattr(self, name)
             if type(value) is not int or value < least:

@@ -15,7 +15,7 @@ from outcore.engine.budget import Spending
 from outcore.engine.context import layout_cache
 from outcore.engine.context.corpus import stage
 from outcore.engine.context.layout import layout_of
-from outcore.engine.context.shelf import Shelf
+from outcore.engine.context.shared_contexts import SharedContexts
 from outcore.engine.rlm import RLM
 from outcore.engine.status import Status
 from outcore.errors import BadContext, ConfigError, OutcoreError
@@ -211,7 +211,7 @@ async def test_a_context_on_the_shelf_is_read_once_and_gone_with_the_last(
     monkeypatch.setattr("outcore.engine.context.staging.stage", counting)
     path = tmp_path / "text.txt"
     path.write_text("a text", encoding="utf-8")
-    shelf = Shelf(None)
+    shelf = SharedContexts(None)
     for _ in range(3):
         shelf.expect((path,))
     async with shelf.lend((path,)) as one, shelf.lend((path,)) as other:
@@ -231,7 +231,7 @@ async def test_a_context_that_can_not_be_read_fails_for_each_and_leaves_nothing(
 ) -> None:
     path = tmp_path / "empty.txt"
     path.touch()
-    shelf = Shelf(None)
+    shelf = SharedContexts(None)
     for _ in range(2):
         shelf.expect((path,))
     for _ in range(2):
@@ -244,7 +244,7 @@ async def test_a_context_that_can_not_be_read_fails_for_each_and_leaves_nothing(
 async def test_a_borrower_that_is_cancelled_leaves_the_context_to_the_end(tmp_path: Path) -> None:
     path = tmp_path / "text.txt"
     path.write_text("a text", encoding="utf-8")
-    shelf = Shelf(None)
+    shelf = SharedContexts(None)
     shelf.expect((path,))
     there = asyncio.Event()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,8 +14,10 @@ import failures
 import oracle
 import pytest
 import quality
+import readme
 import report
 import results
+import start
 from front import Front
 from map_reduce import MapReduce, slices
 from rows import MOST_CHARS, Row, Rows
@@ -22,6 +25,7 @@ from runner import Runner
 from scripted import ScriptedEngine, said
 from standin import rlm_with, served
 from systems import Models, Reply, RootAlone, whole
+from tasks import data, needle
 from tasks.item import Draw, Item
 
 from outcore.config import Budget
@@ -373,16 +377,158 @@ def test_tables_and_plots_are_redrawn_from_the_rows(
                 )
     assert quality.main(["needle", "--table", "--out", str(rows.path)]) == 0
     text = (tmp_path / "RESULTS.md").read_text()
-    lines = [line for line in text.splitlines() if line.startswith("| 8k") or "16k" in line]
+    lines = [line for line in text.splitlines() if line.startswith(("| 8k", "| 16k"))]
     assert [line.split("|")[2].strip() for line in lines] == ["code", "rlms"] * 2
-    assert [cell.strip() for cell in lines[1].split("|")[3:9]] == [
-        *("4", "50.0", "15.0 to 85.0", "2.0", "100", "20"),
+    assert [cell.strip() for cell in lines[1].split("|")[3:10]] == [
+        *("4", "1", "50.0", "15.0 to 85.0", "2.0", "100", "20"),
     ]
     assert "Answered on: a box." in text
     drawing = (tmp_path / "plots" / "quality-needle.svg").read_bytes()
     quality.main(["needle", "--table", "--out", str(rows.path)])
     assert (tmp_path / "plots" / "quality-needle.svg").read_bytes() == drawing
     assert (tmp_path / "RESULTS.md").read_text() == text
+
+
+def asked(system: str, numbers: range, seed: int = 1, **changes: Any) -> list[Row]:
+    """Rows of one system; odd questions are answered rightly."""
+    return [
+        row(system=system, seed=seed, item=f"{number:03}-x", score=float(number % 2), **changes)
+        for number in numbers
+    ]
+
+
+def test_seeds_are_pooled_and_named() -> None:
+    rows = [*asked("plan", range(4)), *asked("plan", range(2), seed=3)]
+    [(key, group)] = report.grouped(rows).items()
+    assert key == (8192, "plan")
+    assert (len(group), report.seeds_of(group)) == (6, "1, 3")
+    assert report.scored(needle, group).startswith("50.0 (")
+
+
+def test_systems_are_compared_on_what_both_were_asked() -> None:
+    rows = [
+        *asked("plan", range(2, 9)),
+        *asked("plan", range(9), seed=2),
+        *asked("root", range(4)),
+        *asked("rlms", range(3), size=16384),
+    ]
+    [(key, (others, ours))] = report.beside(rows).items()
+    assert key == (8192, "root")
+    both = [(1, "002-x"), (1, "003-x")]
+    assert [(one.seed, one.item) for one in others] == both
+    assert [(one.seed, one.item) for one in ours] == both
+
+
+def test_the_order_of_scores_is_of_no_matter() -> None:
+    scores = [0.1, 0.9, 0.4, 0.0]
+    assert report.bootstrap(scores) == report.bootstrap(scores[::-1])
+
+
+def test_the_commands_ask_what_is_on_record() -> None:
+    rows = [
+        *asked("plan", range(3)),
+        *asked("root", range(3)),
+        *asked("plan", range(3), size=131072),
+        *asked("plan", range(5), seed=2),
+    ]
+    tail = "--root big --sub small"
+    bench = "python -P bench/quality.py needle"
+    assert report.commands(needle, rows) == [
+        f"{bench} --seed 1 --samples 3 --sizes 8k --systems root {tail}",
+        f"{bench} --seed 1 --samples 3 --sizes 8k,128k --systems plan {tail}",
+        f"{bench} --seed 2 --samples 5 --sizes 8k --systems plan {tail}",
+    ]
+    for line in report.commands(needle, rows):
+        assert quality._parser().parse_args(line.split()[3:]).task == "needle"
+
+
+def test_the_readme_says_what_is_recorded(capsys: pytest.CaptureFixture[str]) -> None:
+    assert quality.main(["readme"]) == 0
+    printed = capsys.readouterr().out
+    told = (quality.BENCH.parent / "README.md").read_text(encoding="utf-8")
+    for table in printed.strip().split("\n\n"):
+        assert table in told, "put what `bench/quality.py readme` prints into README.md"
+
+
+def test_results_say_what_is_recorded() -> None:
+    told = (quality.BENCH / "RESULTS.md").read_text(encoding="utf-8")
+    for name, task in quality.TASKS.items():
+        rows = list(Rows(quality.BENCH / "quality" / f"{name}.jsonl").all.values())
+        for group in report.grouped(rows).values():
+            cells = report._cells(task, group[0].size, group[0].system, group)[1:6]
+            assert " | ".join(map(str, cells)) in re.sub(" +", " ", told)
+        for line in report.commands(task, rows):
+            assert f"`{line}`" in told
+
+
+def test_models_that_are_not_asked_for_are_left_out() -> None:
+    rows = [*asked("plan", range(2)), *asked("plan", range(9), root="other")]
+    lines = list(readme.lines([(needle, rows)], "big", "small"))
+    assert lines[2] == "| S-NIAH, 8k | 50.0 (9.5 to 90.5) | 2 | 1 | 0 |"
+    assert lines[3] == ""
+
+
+def test_three_starts_of_each_way_are_recorded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seconds = {"vllm": iter((20.0, 30.0, 25.0)), "outcore": iter((10.0, 12.0, 8.0))}
+    monkeypatch.setattr(results, "_FILE", tmp_path / "RESULTS.md")
+    monkeypatch.setattr(start, "timed", lambda way: next(seconds[way]))
+    monkeypatch.setattr("sys.argv", ["bench/start.py"])
+    start.main()
+    told = (tmp_path / "RESULTS.md").read_text(encoding="utf-8")
+    assert "`python -P bench/start.py`" in told
+    assert [
+        re.findall(r"[\d.]+", line) for line in told.splitlines() if line.startswith("| v")
+    ] == [["25.00", "20.00", "30.00"]]
+    assert "takes 2.50x the time" in told
+
+
+# Data.
+
+
+def test_the_data_is_looked_for_before_the_models_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def started(*_: object, **__: object) -> None:
+        raise AssertionError("the models were started")
+
+    monkeypatch.setattr(quality, "RLM", started)
+    out = ["--out", str(tmp_path / "rows.jsonl"), "--data", str(tmp_path)]
+    for task in ("needle", "oolong", "pairs"):
+        with pytest.raises(SystemExit) as refusal:
+            quality.main([task, *out])
+        told = str(refusal.value.code)
+        wanted = [source for source in data.SOURCES if task in source.tasks]
+        assert all(f"{source.path}: {source.origin}" in told for source in wanted)
+        assert "--data" in told
+    with pytest.raises(SystemExit, match="no folder; --tree names"):
+        quality.main(["code", "--tree", str(tmp_path / "nosuch"), *out])
+
+
+def test_other_data_is_told_of(tmp_path: Path) -> None:
+    for source in data.SOURCES:
+        (tmp_path / source.path).parent.mkdir(exist_ok=True)
+        (tmp_path / source.path).write_text("another book")
+    (tmp_path / "gutenberg" / "one_more.txt").write_text("a book")
+    said = data.check("needle", tmp_path)
+    assert [Path(line.split(" is ")[0]).name for line in said] == [
+        "moby_dick_pg2701.txt",
+        "sherlock_holmes_pg1661.txt",
+        "war_and_peace_pg2600.txt",
+        "one_more.txt",
+    ]
+    assert len(data.check("pairs", tmp_path)) == 3
+
+
+def test_the_page_of_the_data_names_each_file() -> None:
+    page = (quality.BENCH / "DATA.md").read_text(encoding="utf-8")
+    for source in data.SOURCES:
+        [line] = [line for line in page.splitlines() if line.startswith(f"| `{source.path}` |")]
+        assert source.sha256 in line
+        assert line.rstrip(" |").endswith(", ".join(source.tasks))
+        for url in re.findall(r"https://\S+", source.origin):
+            assert url in line
 
 
 def cell(code: str, output: str = "", status: str = "ok") -> dict[str, Any]:
@@ -442,6 +588,7 @@ def test_failures_are_told_a_line_each(tmp_path: Path, capsys: pytest.CaptureFix
         ["needle", "oolong"],
         ["needle", "--sizes", "big"],
         ["needle", "--systems", "code,magic"],
+        ["readme", "needle"],
     ],
 )
 def test_what_the_command_line_refuses(words: list[str]) -> None:

@@ -24,6 +24,7 @@ from outcore.reaper import reaper
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from outcore.config import DirectMode
     from outcore.engine.result import Completion
 
 # What is promised is one second; the other is for a machine that does other things as well.
@@ -93,7 +94,7 @@ def late(tmp_path: Path) -> Iterator[Any]:
         *,
         seconds: float = 3.0,
         context: Any = TEXT,
-        direct: str = "never",
+        direct: DirectMode = "never",
         budget: dict[str, Any] | None = None,
         **changes: Any,
     ) -> tuple[Completion, float]:

@@ -55,6 +55,8 @@ def seen_inside(tier: str, home: Path, folder: Path) -> dict[str, Any]:
         "PATH": os.environ["PATH"],
         "OUTCORE_HOME": str(home / ".cache/outcore"),
         "OUTCORE_API_KEY": CANARY,
+        "OUTCORE_ROOT_API_KEY": CANARY,
+        "OUTCORE_SUB_API_KEY": CANARY,
         "AWS_SECRET_ACCESS_KEY": CANARY,
         "LD_LIBRARY_PATH": f"/{CANARY}",
         "PYTHONSTARTUP": f"/{CANARY}",

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from outcore.engine.context.blob import BlobWriter
     from outcore.kernel_sandbox.inside.staged import Kind
 
+# What a question may be asked of; see `corpus.stage`. Bytes are refused, though a type checker lets
+# them pass as a sequence.
+Context = str | Path | Sequence[Any] | Mapping[str, Any]
+
 _JSON_LINES = (".jsonl", ".ndjson")
 # Characters handed to the writer at once.
 _BATCH = 1 << 20

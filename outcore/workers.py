@@ -7,7 +7,7 @@ import logging
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from outcore.engine.context.shelf import Shelf
+from outcore.engine.context.shared_contexts import SharedContexts
 from outcore.engine.loop import LoopThread
 from outcore.errors import EngineDied, ModelUnavailable, OutcoreError
 from outcore.questions import by_context
@@ -49,7 +49,7 @@ class Count:
         return self.answered + self.failed
 
 
-class Crew:
+class Workers:
     """Puts questions to one `RLM`, so that the calls of all of them meet in its batchers.
 
     Args:
@@ -61,7 +61,7 @@ class Crew:
         self.count = Count()
         self._rlm = rlm
         self._answers = answers
-        self._shelf = Shelf(rlm.settings.encoding)
+        self._contexts = SharedContexts(rlm.settings.encoding)
         self._lost = 0
         self._stopping = False
 
@@ -74,16 +74,16 @@ class Crew:
             OutcoreError: the answers can't be written, or the models are gone for good.
         """
         for task in tasks:
-            self._shelf.expect(task.context)
+            self._contexts.expect(task.context)
         # A loop of its own: writing to the disk keeps no call of the models waiting.
         loop = LoopThread()
         try:
             loop.run(self._all(tasks))
         finally:
             self._stopping = True
-            # The kernels first, which use what is on the shelf.
+            # The kernels first, which use the contexts.
             self._rlm.close()
-            loop.close(self._shelf.close)
+            loop.close(self._contexts.close)
 
     async def _all(self, tasks: Sequence[Task]) -> None:
         waiting = by_context(tasks)
@@ -106,7 +106,7 @@ class Crew:
         """The line of one question."""
         self.count.under_way += 1
         try:
-            async with self._shelf.lend(task.context) as corpus:
+            async with self._contexts.lend(task.context) as corpus:
                 completion = await self._rlm.acompletion(corpus, task.question, budget=task.budget)
         except Exception as error:
             if self._stopping:

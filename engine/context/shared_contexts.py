@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 Source = tuple["Path", ...]
 
 
-class Shelf:
+class SharedContexts:
     """Each context is read for the first question that needs it, and removed with the last.
 
     All of its work has to be done on one event loop.
