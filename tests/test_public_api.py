@@ -80,7 +80,11 @@ WRONG: list[tuple[str, object]] = [
         for name in ("memo", "speculate", "shared_prefix")
         for value in (1, None, "no")
     ),
-    *((name, value) for name in ("depth", "kernels") for value in (-1, 1.0, True, "1", None)),
+    *(
+        (name, value)
+        for name in ("depth", "kernels", "questions")
+        for value in (-1, 1.0, True, "1", None)
+    ),
     *(("budget", value) for value in ({"seconds": 3}, 3, None, Budget)),
 ]
 
