@@ -102,6 +102,12 @@ class Status:
                     self._over.add(work.spending)
 
     @property
+    def quiet(self) -> bool:
+        """Whether there is nothing to tell, or the models tell of themselves while they start."""
+        with self._lock:
+            return self.starting or not self._under_way
+
+    @property
     def phase(self) -> str:
         """In a few words; of several questions, how many do what."""
         if self.starting:

@@ -133,5 +133,9 @@ class Choice:
         self.grouped = saves and known.now
 
     def idle(self) -> None:
-        """Take in a step that is of no kind, so that its time counts for none."""
+        """Take in a step that can't go by groups: its time counts for none, and the next is plain.
+
+        One request that is left alone would otherwise never be run as a whole graph again.
+        """
         self._last = None
+        self.grouped = False

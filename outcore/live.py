@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     from outcore.engine.status import Status
 
 _TICK_SECONDS = 0.25
-# The models' own bars and lines are shown while these last.
-_QUIET = ("idle", "starting the models")
 
 
 class LiveLine:
@@ -46,7 +44,7 @@ class LiveLine:
         key: tuple[object, ...] | None = None
         while not self._ended.wait(_TICK_SECONDS):
             status = self._status()
-            if status.phase in _QUIET:
+            if status.quiet:
                 continue
             lead = self._lead()
             line = " · ".join(part for part in (lead, self._line(status)) if part)

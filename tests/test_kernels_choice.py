@@ -111,6 +111,14 @@ def test_time_without_steps_counts_for_none() -> None:
     assert Counter(steps.ways)[True] > 0.9 * len(steps.ways)
 
 
+def test_a_request_that_is_left_alone_is_run_plainly() -> None:
+    steps = Steps(lambda kind, way: 1.0 if way else 2.0)
+    assert all(steps.run(40)[-10:])
+    steps.choice.idle()
+    assert not steps.choice.grouped
+    assert all(steps.run(10)[1:])
+
+
 def test_steps_of_one_kind_are_of_about_the_same_size() -> None:
     assert kind_of(200, 0, 1e6, 9e5) == kind_of(201, 0, 1.01e6, 9.1e5)
     near = kind_of(200, 0, 1e6, 9e5)
